@@ -1,0 +1,58 @@
+// hasten._native._ext: the compiled kernels, seen from Python.
+//
+// House rules for every binding here: arrays come in as nanobind ndarrays (NumPy or DLPack; torch is never linked),
+// every array argument is .noconvert() so that nothing is copied or cast behind the caller's back, the GIL is released
+// while a kernel runs, and the caller names the instruction set (hasten._core.dispatch chooses it).
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <string>
+
+#include "checksum.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// Running a variant that the CPU lacks would kill the process, so the name is checked here too, not only in Python.
+hasten::Isa require_isa(const char* name) {
+    const auto isa = hasten::isa_from_name(name);
+    if (!isa) throw nb::value_error((std::string("isa: unknown instruction set '") + name + "'").c_str());
+    if (!hasten::isa_available(*isa)) {
+        throw nb::value_error((std::string("isa: this CPU or operating system has no ") + name).c_str());
+    }
+    return *isa;
+}
+
+uint64_t checksum(const Bytes& data, const char* isa) {
+    const auto kernel = hasten::checksum.pick(require_isa(isa));
+    nb::gil_scoped_release release;
+    return kernel(data.data(), data.size());
+}
+
+nb::dict features() {
+    nb::dict found;
+    for (const hasten::Feature& feature : hasten::cpu_features()) found[feature.name] = feature.present;
+    return found;
+}
+
+nb::tuple isas() {
+    nb::list found;
+    for (const char* name : hasten::kIsaNames) {
+        if (hasten::isa_available(*hasten::isa_from_name(name))) found.append(name);
+    }
+    return nb::tuple(found);
+}
+
+}  // namespace
+
+NB_MODULE(_ext, m) {
+    m.doc() = "Compiled kernels of hasten; use them through hasten._core.dispatch and the rooms.";
+    m.def("cpu_features", &features, "CPU features that the operating system supports, by name.");
+    m.def("isas", &isas, "Instruction sets that this machine runs, the smallest first.");
+    m.def("checksum", &checksum, "data"_a.noconvert(), "isa"_a,
+          "64-bit checksum of a contiguous uint8 array (formula: checksum.hpp).");
+}

@@ -1,0 +1,228 @@
+"""What a study will do, checked before anything runs: arms, seeds, curve, jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from hasten._core.call import canonical, encode
+from hasten._core.checks import check, near, refuse, refuse_type
+from hasten._core.clock import parse_duration
+from hasten._core.rng import fork
+from hasten.program import Method, MethodFactory, Program, ProgramError
+
+from .build import build_model
+from .curves import KINDS, Curve
+from .source import BatchSource, tensors_of
+from .train import tokens_per_sample
+from .workloads.base import Workload, halves, probe
+
+__all__ = ["Job", "Plan", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: an arm, a seed, and the points it yields."""
+
+    arm: str
+    seed: int
+    points: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """Index of the first point."""
+        return self.points[0]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a study is, before it runs.
+
+    Args:
+        workload: the question.
+        arms: name -> program; the baseline is among them.
+        baseline: the name of the arm that the others are compared with.
+        seeds: the seeds, in order.
+        curve: where the points lie.
+        reason: why the curve kind was chosen, in words.
+        steps_per_epoch: of the training data.
+        device: "cpu" or "cuda".
+    """
+
+    workload: Workload
+    arms: Mapping[str, Program]
+    baseline: str
+    seeds: tuple[int, ...]
+    curve: Curve
+    reason: str
+    steps_per_epoch: int
+    device: str = "cpu"
+
+    def jobs(self) -> list[Job]:
+        """Runs in interleaved order: seed by seed, the arms in turn A B C, C B A, so that drift meets all alike."""
+        found = []
+        for position, seed in enumerate(self.seeds):
+            names = list(self.arms) if position % 2 == 0 else list(reversed(self.arms))
+            found += [Job(name, seed, points) for points in self.curve.runs() for name in names]
+        return found
+
+    def steps(self) -> int:
+        """Optimizer steps of the whole study."""
+        return sum(self.curve.ends[job.points[-1]] for job in self.jobs())
+
+    def budgets(self) -> list[str]:
+        """The points in epochs, for people."""
+        return [f"{end / self.steps_per_epoch:.3g} ep" for end in self.curve.ends]
+
+    def identity(self) -> str:
+        """16 hex digits of what is being asked; seeds are not part of it, so a study can be given more of them."""
+        record = {
+            "workload": self.workload.program.workload,
+            "arms": {name: program.fingerprint() for name, program in self.arms.items()},
+            "baseline": self.baseline,
+            "curve": [self.curve.kind, list(self.curve.ends)],
+            "evaluation": [encode(self.workload.test), encode(self.workload.metric)],
+            "device": self.device,
+        }
+        return hashlib.sha256(canonical(record).encode()).hexdigest()[:16]
+
+
+Arms = Mapping[str, "Sequence[Method] | Method | Program"]
+
+
+def make_plan(
+    workload: Workload,
+    arms: Arms,
+    *,
+    baseline: str | None = None,
+    seeds: int | Sequence[int] = 5,
+    curve: str = "auto",
+    duration: str | None = None,
+    points: int | None = None,
+    mult: float | None = None,
+    device: str = "cpu",
+) -> Plan:
+    """Check a study and lay it out. Nothing is trained.
+
+    Raises:
+        ProgramError: conflicting methods, or a method that finds nothing to change in this model.
+        ValueError: an unknown baseline, too few steps for the points, a workload that lacks what a method needs.
+    """
+    if duration is not None:
+        parse_duration(duration)
+    base = workload.program if duration is None else workload.program.replace(duration=duration)
+    programs = {name: _program(base, name, arm) for name, arm in arms.items()}
+    check(bool(programs), "compare", "at least one arm", arms)
+    chosen = baseline if baseline is not None else next(iter(programs))
+    if chosen not in programs:
+        raise refuse("compare", "a baseline among the arms", repr(chosen), near(chosen, programs))
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
+    check(len(numbers) >= 1 and len(set(numbers)) == len(numbers), "compare", "at least one seed, each once", seeds)
+    _check_needs(workload, programs)
+    for name, program in programs.items():
+        _check_builds(name, program)
+    check_test_data(workload)
+    kind, reason = _kind(curve, programs, base)
+    source = _source(base)
+    steps = _steps(base, source)
+    laid = Curve.of(
+        kind, steps, points=points or workload.points, mult=mult or workload.mult, warmup=min(workload.warmup, steps // 4)
+    )
+    return Plan(workload, programs, chosen, numbers, laid, reason, source.steps_per_epoch, device)
+
+
+def _program(base: Program, name: str, arm: Any) -> Program:
+    if isinstance(arm, Program):
+        return arm
+    if isinstance(arm, (Method, MethodFactory)):
+        arm = [arm]
+    if not isinstance(arm, (list, tuple)):
+        raise refuse_type(f"arm {name!r}", "a list of methods, or a Program", arm, "For example [blurpool()].")
+    try:
+        return base.then(*arm)
+    except ProgramError as error:
+        raise ProgramError(f"arm {name!r}: {error}") from error
+
+
+def _check_needs(workload: Workload, programs: Mapping[str, Program]) -> None:
+    offered = probe(workload)
+    for name, program in programs.items():
+        for method in program.methods:
+            lacking = sorted(method.card.needs - offered)
+            if lacking:
+                got = f"a workload with {', '.join(sorted(offered)) or 'none of these'}"
+                fix = f"Leave {method.name} out for {workload.name!r}."
+                raise refuse(f"arm {name!r}: {method.name}", f"a workload with {', '.join(lacking)}", got, fix)
+
+
+def _check_builds(name: str, program: Program) -> None:
+    """Build the model and its surgery without paying for weights: a surgery that matches nothing is an error here."""
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            build_model(program, 0)
+    except ProgramError as error:
+        raise ProgramError(f"arm {name!r}: {error}") from error
+
+
+def check_test_data(workload: Workload) -> None:
+    """A user's `data(seed)` must return the same test part for every seed, or seeds would not be paired."""
+    if not workload.test.target.endswith(":test_part"):
+        return
+    source = workload.test["source"].build()
+    one, two = (_test_digests(source, seed) for seed in (0, 1))
+    if one != two:
+        fix = "Split before using the seed: the seed may drive the training part only."
+        raise refuse(f"workload {workload.name!r}", "a test part that does not depend on the seed", "two", fix)
+
+
+def _test_digests(source: Any, seed: int) -> list[str] | None:
+    with fork(seed, "data"):
+        tensors = tensors_of(halves(source(seed))[1])
+    return None if tensors is None else [_digest(tensor) for tensor in tensors]
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()).hexdigest()
+
+
+def _kind(wanted: str, programs: Mapping[str, Program], base: Program) -> tuple[str, str]:
+    """The curve kind and why: one cyclic run an arm, unless a method's effect cannot be undone at a cycle's end."""
+    if wanted not in ("auto", *KINDS):
+        raise refuse("compare", "curve 'auto', 'cyclic' or 'separate'", repr(wanted), near(wanted, KINDS))
+    reasons = [
+        f"{method} in {name!r} cannot be undone at the end of a cycle"
+        for name, program in programs.items()
+        for method in program.irreversible
+    ]
+    reasons += [f"{name!r} replaces the schedule" for name, program in programs.items() if program.schedule != base.schedule]
+    reasons += [f"{name!r} changes the duration" for name, program in programs.items() if program.duration != base.duration]
+    if reasons and wanted == "cyclic":
+        fix = "Use --curve separate (or auto)."
+        raise refuse("compare", "arms that a cyclic run can compare", "; ".join(reasons), fix)
+    if reasons:
+        return "separate", f"separate runs for every point, because {'; '.join(reasons)}"
+    if wanted == "separate":
+        return "separate", "separate runs for every point, as asked"
+    return "cyclic", "one cyclic run per arm and seed yields every point"
+
+
+def _source(program: Program) -> BatchSource:
+    with fork(0, "data"):
+        data = program.data.build()(0)
+    return BatchSource(
+        data, program.sampler.build(), batch_size=program.batch_size, seed=0, device=torch.device("cpu")
+    )  # fmt: skip
+
+
+def _steps(program: Program, source: BatchSource) -> int:
+    return parse_duration(program.duration).steps(
+        steps_per_epoch=source.steps_per_epoch,
+        batch_size=source.batch_size,
+        tokens_per_sample=tokens_per_sample(source),
+    )

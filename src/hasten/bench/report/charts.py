@@ -1,0 +1,109 @@
+"""The figures of a report in reading order: each a chart with its title and one sentence on how to read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import theme
+from .curves import schedule_chart, speedup_chart, tradeoff_chart
+from .data import Report
+from .rows import costs_chart, dots_chart, row_height, time_chart
+
+__all__ = ["Figure", "figures"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One chart of a report.
+
+    Args:
+        name: a word for file names and anchors.
+        title: what it shows, in words of the reader.
+        caption: how to read it.
+        chart: an Altair chart, ready for page, PNG or SVG.
+        wide: whether it wants the whole width of a page.
+    """
+
+    name: str
+    title: str
+    caption: str
+    chart: Any
+    wide: bool = False
+
+    def spec(self) -> dict[str, Any]:
+        """The Vega-Lite specification, titled for a file that stands alone."""
+        return self.chart.to_dict()
+
+
+def figures(data: Report, *, width: int | str = "container") -> list[Figure]:
+    """Every figure this report has data for.
+
+    Args:
+        data: a validated report.
+        width: pixels, or "container" for a page whose width is not known yet.
+
+    Raises:
+        ImportError: altair is not installed.
+    """
+    found: list[Figure] = []
+
+    def add(name: str, title: str, caption: str, chart: Any, height: int, *, wide: bool = False) -> None:
+        if chart is not None:
+            sized = theme.themed(chart, width=width, height=height)
+            found.append(Figure(name, title, caption, sized.properties(description=title), wide))
+
+    def add_rows(name: str, title: str, caption: str, made: tuple[Any, int] | None) -> None:
+        if made is not None:
+            add(name, title, caption, made[0], row_height(made[1]))
+
+    study = data["study"]
+    add("curves", f"{study['metric'].capitalize()} against training time", _curves_caption(data), tradeoff_chart(data),
+        380, wide=True)  # fmt: skip
+    for kind, (title, caption) in _DOTS.items():
+        add_rows(kind, title, caption, dots_chart(data, kind))
+    add("speedup", "Speedup against target quality", _SPEEDUP, speedup_chart(data), 300, wide=True)
+    add_rows("time", "Where the training time went", _TIME, time_chart(data))
+    add_rows("costs", "Other costs", _COSTS, costs_chart(data))
+    add("schedule", "Learning-rate schedule", "Dotted lines: the budgets, where each point is evaluated.",
+        schedule_chart(data), 130, wide=True)  # fmt: skip
+    return found
+
+
+_DOTS = {
+    "budget": (
+        "Gain at equal training time",
+        "Both arms get the baseline's training time. Right of zero the arm is better. Thick: 95 % interval; "
+        "thin: smallest to largest seed.",
+    ),
+    "target": (
+        "Speedup at equal quality",
+        "Time of the baseline divided by time of the arm, to reach the same quality. Right of 1× the arm is faster. "
+        "Sideways triangles are bounds: some runs never arrived.",
+    ),
+    "accuracy": (
+        "Difference at equal steps",
+        "The same number of optimizer steps, whatever they cost. It explains the other two charts and decides nothing.",
+    ),
+}
+_SPEEDUP = (
+    "Above 1× the arm reaches the target in less training time. Bands: 95 %, point by point. Triangles: at least (up) "
+    "or at most (down) this much, because some runs never got there."
+)
+_TIME = "Mean of the runs that count. The grey bar is outside the training clock: it is the same work for every arm."
+_COSTS = "Means over runs as a factor of the baseline's. A method that makes the model dearer to use shows here."
+
+
+def _curves_caption(data: Report) -> str:
+    study = data["study"]
+    line = (
+        "Dashed: all points of an arm come from one cyclic run per seed."
+        if study["curve"] == "cyclic"
+        else "Solid: every point is a complete run of its own."
+    )
+    if data["analysis"] is None:
+        return f"Every run; means and intervals need a finished pair. {line}"
+    return (
+        "Thick lines are means, bands 95 % intervals of the mean, thin lines single seeds. Vertical lines are the "
+        f"baseline's budgets. {line} Click an arm in the legend to switch it off and on."
+    )

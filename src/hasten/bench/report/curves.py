@@ -1,0 +1,216 @@
+"""The charts along a curve: metric against training time, speedup against target quality, learning rate over steps.
+
+Pure functions: report data in, Altair chart out; the same chart goes into the page, the PNG and the SVG.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import theme
+from .data import Report, arm_names, counted
+from .words import duration, number, ratio
+
+__all__ = ["schedule_chart", "speedup_chart", "tradeoff_chart"]
+
+FADED = 0.04  # opacity of an arm that was switched off in the legend
+ARROWS = 7  # bounds drawn per arm and direction; more would be a carpet
+
+
+def tradeoff_chart(data: Report) -> Any | None:
+    """Metric against the logarithm of training time: mean, interval over seeds, every run, one colour per arm.
+
+    Clicking an arm in the legend switches it off and on. Dashed lines are points of one cyclic run, solid ones of
+    separate runs. Returns None when no run has a point.
+    """
+    alt = theme.altair()
+    names, study = arm_names(data), data["study"]
+    means, raw = _mean_rows(data), _raw_rows(data)
+    if not raw:
+        return None
+    shown = alt.selection_point(name="shown", fields=["arm"], bind="legend", toggle="true", clear=False,
+                                value=[{"arm": name} for name in names])  # fmt: skip
+    color, shape = theme.arm_encoding(alt, names)
+    y_domain = theme.hull([row["metric"] for row in raw] + _bands_within(means, raw))
+    x = theme.time_axis(alt, theme.log_hull([row["time"] for row in raw], margin=0.05), "training time")
+    y = alt.Y("metric:Q", title=_metric_title(data), scale=alt.Scale(domain=y_domain, nice=False))
+
+    def fade(value: float) -> Any:
+        return alt.condition(shown, alt.value(value), alt.value(min(value, FADED)), empty=False)
+
+    dash = [7, 4] if study["curve"] == "cyclic" else [1, 0]
+    raw_data, mean_data = alt.Data(values=raw), alt.Data(values=means)
+    tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in _TIPS.items()]
+    lines = alt.Chart(raw_data).mark_line(strokeWidth=1, clip=True).encode(
+        x, y, color, detail="seed:N", opacity=fade(0.3 if means else 0.9))  # fmt: skip
+    if not means:  # no complete pair yet: the runs themselves are all there is
+        dots = alt.Chart(raw_data, name="curves").mark_point(size=60, filled=True).encode(
+            x, y, color, shape, opacity=fade(1.0), tooltip=tips[:4])  # fmt: skip
+        return alt.layer(lines, dots.add_params(shown))
+    mean = alt.Chart(mean_data)
+    band = mean.mark_area(clip=True).encode(
+        x, alt.Y("low:Q", scale=alt.Scale(domain=y_domain), title=_metric_title(data)), alt.Y2("high:Q"), color,
+        opacity=fade(0.14))  # fmt: skip
+    line = mean.mark_line(strokeWidth=2.5, strokeDash=dash, clip=True).encode(x, y, color, opacity=fade(1.0))
+    points = alt.Chart(mean_data, name="curves").mark_point(size=75, filled=True).encode(
+        x, y, color, shape, opacity=fade(1.0), tooltip=tips)  # fmt: skip
+    layers = [*_budget_lines(alt, data, x, y_domain), band, lines, line, points.add_params(shown)]
+    return alt.layer(*layers)
+
+
+_TIPS = {"arm": "arm", "budget": "budget", "time_text": "time", "metric_text": "metric", "interval": "interval", "n": "seeds"}
+
+
+def _metric_title(data: Report) -> str:
+    return data["study"]["metric"] + (" (lower is better)" if data["study"]["minimize"] else "")
+
+
+def _budget_lines(alt: Any, data: Report, x: Any, y_domain: list[float]) -> list[Any]:
+    """A faint line with its label at every budget of the baseline, and a dotted cross-hair at the last."""
+    analysis = data["analysis"]
+    assert analysis is not None
+    base = next(arm for arm in analysis["arms"] if arm["name"] == analysis["baseline"])
+    at = {point["point"]: point for point in base["curve"]}
+    rows = [{"label": b["label"], "time": b["time"], "metric": at[b["point"]]["metric"]}
+            for b in analysis["budgets"] if b["point"] in at]  # fmt: skip
+    if not rows:
+        return []
+    marks, last = alt.Chart(alt.Data(values=rows)), alt.Chart(alt.Data(values=rows[-1:]))
+    rule = {"color": "#767676", "strokeDash": [2, 3], "strokeWidth": 1}
+    return [
+        marks.mark_rule(color="#767676", opacity=0.22).encode(x),
+        marks.mark_text(baseline="bottom", dy=-5, fontSize=11, color="#595959", clip=False).encode(
+            x, y=alt.value(0), text="label:N"),
+        last.mark_rule(**rule).encode(x),
+        last.mark_rule(**rule).encode(alt.Y("metric:Q", scale=alt.Scale(domain=y_domain))),
+    ]  # fmt: skip
+
+
+def _mean_rows(data: Report) -> list[dict[str, Any]]:
+    analysis = data["analysis"]
+    if analysis is None:
+        return []
+    labels = {budget["point"]: budget["label"] for budget in analysis["budgets"]}
+    level = f"{100 * (1 - analysis.get('alpha', 0.05)):g} %"
+    rows = []
+    for arm in analysis["arms"]:
+        for point in arm["curve"]:
+            low, high = point["low"], point["high"]
+            rows.append({
+                "arm": arm["name"], "time": point["time"], "metric": point["metric"], "n": point["n"],
+                "low": point["metric"] if low is None else low, "high": point["metric"] if high is None else high,
+                "budget": labels.get(point["point"], f"point {point['point']}"), "time_text": duration(point["time"]),
+                "metric_text": number(point["metric"]),
+                "interval": "one seed" if low is None else f"{number(low)} … {number(high)} ({level})",
+            })  # fmt: skip
+    return rows
+
+
+def _raw_rows(data: Report) -> list[dict[str, Any]]:
+    labels = dict(enumerate(data["study"]["budgets"]))
+    return [
+        {"arm": run["arm"], "seed": str(run["seed"]), "time": point["seconds"], "metric": point["metric"],
+         "budget": labels.get(point["point"], ""), "time_text": duration(point["seconds"]),
+         "metric_text": number(point["metric"])}
+        for run in counted(data) for point in run["points"] if point["metric"] is not None and point["seconds"] > 0
+    ]  # fmt: skip
+
+
+def _bands_within(means: list[dict[str, Any]], raw: list[dict[str, Any]]) -> list[float]:
+    """Ends of the bands as far as they reach at most half the runs' range beyond it (two seeds: +-13 sd)."""
+    low, high = min(row["metric"] for row in raw), max(row["metric"] for row in raw)
+    reach = 0.5 * (high - low)
+    return [min(max(row[end], low - reach), high + reach) for row in means for end in ("low", "high")]
+
+
+def speedup_chart(data: Report) -> Any | None:
+    """Speedup against target quality, with pointwise intervals; arrows where the runs only bound it.
+
+    Returns None when no arm shares a range of quality with the baseline.
+    """
+    alt = theme.altair()
+    names = arm_names(data)
+    known, bounds = _speedup_rows(data)
+    if not known and not bounds:
+        return None
+    color, shape = theme.arm_encoding(alt, names)
+    every = [row["speedup"] for row in known + bounds]
+    domain = theme.log_hull(_narrow([row[end] for row in known for end in ("low", "high")], every) + every, include=[1.0])
+    quality = theme.hull([row["quality"] for row in known + bounds], margin=0.03)
+    minimize = data["study"]["minimize"]
+    x = alt.X("quality:Q", title=f"target: {_metric_title(data)}",
+              scale=alt.Scale(domain=quality, nice=False, reverse=minimize), axis=alt.Axis(grid=False, tickCount=6))  # fmt: skip
+    axis = theme.ratio_axis(alt, domain)
+    y = alt.Y("speedup:Q", title="speedup in training time", **axis)
+    tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in _SPEED_TIPS.items()]
+    chart = alt.Chart(alt.Data(values=known))
+    layers = [
+        alt.Chart(alt.Data(values=[{"speedup": 1}])).mark_rule(color="#767676").encode(y),
+        chart.mark_area(opacity=0.14, clip=True).encode(
+            x, alt.Y("low:Q", title="speedup in training time", **axis), alt.Y2("high:Q"), color, detail="segment:N"),
+        chart.mark_line(strokeWidth=2.5, clip=True).encode(x, y, color, detail="segment:N", tooltip=tips),
+    ]  # fmt: skip
+    for direction, symbol in (("at_least", "triangle-up"), ("at_most", "triangle-down")):
+        rows = [row for row in bounds if row["direction"] == direction]
+        arrow = alt.Chart(alt.Data(values=rows)).mark_point(shape=symbol, size=70, filled=True, opacity=0.85)
+        layers.append(arrow.encode(x, y, color, tooltip=tips))
+    return alt.layer(*layers)
+
+
+_SPEED_TIPS = {"arm": "arm", "quality_text": "target", "text": "speedup", "interval": "interval"}
+
+
+def _speedup_rows(data: Report) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the lines (one segment between two gaps) and of the arrows."""
+    known: list[dict[str, Any]] = []
+    bounds: list[dict[str, Any]] = []
+    for arm in (data["analysis"] or {"arms": []})["arms"]:
+        curve, segment = arm["speedup_curve"], 0
+        if curve is None:
+            continue
+        arrows: dict[str, list[dict[str, Any]]] = {"at_least": [], "at_most": []}
+        for i, quality in enumerate(curve["quality"]):
+            row = {"arm": arm["name"], "quality": quality, "quality_text": number(quality), "interval": "–"}
+            value, low, high = curve["speedup"][i], curve["low"][i], curve["high"][i]
+            if value is not None:
+                interval = "–" if low is None else f"{ratio(low)} … {ratio(high)}"
+                known.append({**row, "speedup": value, "low": low or value, "high": high or value, "text": ratio(value),
+                              "interval": interval, "segment": f"{arm['name']} {segment}"})  # fmt: skip
+                continue
+            segment += 1
+            for direction, sign in (("at_least", "≥"), ("at_most", "≤")):
+                bound = curve[direction][i]
+                if bound is not None:
+                    text = f"{sign} {ratio(bound)}"
+                    arrows[direction].append({**row, "speedup": bound, "direction": direction, "text": text})
+        for rows in arrows.values():
+            bounds += rows[:: max(1, -(-len(rows) // ARROWS))]
+    return known, bounds
+
+
+def _narrow(ends: list[float | None], values: list[float]) -> list[float | None]:
+    """Interval ends no further from the estimates than a factor of 3: a wide interval must not flatten the rest."""
+    low, high = min(values) / 3, max(values) * 3
+    return [end if end is None else min(max(end, low), high) for end in ends]
+
+
+def schedule_chart(data: Report) -> Any | None:
+    """Learning-rate multiplier over steps, one line per arm that differs; dotted lines at the ends of the budgets."""
+    alt = theme.altair()
+    rows = [
+        {"arm": name, "step": step, "multiplier": value}
+        for name, schedule in data["study"]["schedule"].items()
+        for step, value in zip(schedule["step"], schedule["multiplier"], strict=True)
+    ]
+    if not rows:
+        return None
+    x = alt.X("step:Q", title="optimizer step", axis=alt.Axis(grid=False, tickCount=6), scale=alt.Scale(nice=False, zero=True))
+    y = alt.Y("multiplier:Q", title="learning rate / peak", axis=alt.Axis(tickCount=3))
+    chart = alt.Chart(alt.Data(values=rows)).mark_line(strokeWidth=2, color="#0072B2", interpolate="linear")
+    if set(data["study"]["schedule"]) == {"all"}:
+        line = chart.encode(x, y)
+    else:
+        names = [name for name in ["all", *arm_names(data)] if name in data["study"]["schedule"]]
+        line = chart.encode(x, y, theme.arm_encoding(alt, names)[0])
+    ends = alt.Chart(alt.Data(values=[{"step": end} for end in data["study"]["ends"]]))
+    return alt.layer(ends.mark_rule(color="#767676", strokeDash=[2, 3]).encode(x), line)

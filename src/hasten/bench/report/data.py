@@ -1,0 +1,253 @@
+"""The one input of every report: plain data, as JSON holds it.
+
+The driver of a study writes it, the page, the terminal table, the charts and the exports read it, and a report stored
+years ago is the same dict again. The types below are documentation and validator at once: `validate` walks the same
+annotations. Every key is present; what is unknown is None. NaN and infinity never occur.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal, TypedDict, cast
+
+from ..._core.checks import check, describe, near, refuse
+
+__all__ = ["VERSION", "Arm", "Calibration", "Inference", "Point", "Power", "Report", "Run", "Schedule", "Study"]
+__all__ += ["arm_names", "counted", "validate"]
+
+VERSION = 1
+ANALYSIS_VERSION = 1  # of `Analysis.to_json()`, see bench/stats/summary.py
+
+Seed = int | str
+
+
+class Arm(TypedDict):
+    """One arm: its methods as they were written, and how its program differs from the baseline's."""
+
+    name: str
+    methods: list[str]  # "blurpool(min_channels=16)"
+    fingerprint: str
+    differences: list[str]  # "surgery: + blurpool"
+
+
+class Schedule(TypedDict):
+    """Learning-rate multiplier over steps."""
+
+    step: list[float]
+    multiplier: list[float]
+
+
+class Study(TypedDict):
+    """What was asked."""
+
+    title: str
+    workload: str
+    summary: str  # one sentence about the workload
+    curve: Literal["cyclic", "separate"]
+    curve_reason: str  # why this kind
+    baseline: str
+    seeds: list[Seed]  # planned
+    created: str  # ISO 8601
+    command: str
+    duration: str  # "15ep"
+    budgets: list[str]  # labels, one per point
+    ends: list[int]  # optimizer steps of the points
+    metric: str
+    minimize: bool
+    target: float | None
+    arms: list[Arm]
+    schedule: dict[str, Schedule]  # by arm, or {"all": ...}
+    status: str  # "complete", or why it ended early
+    clock_excludes: list[str]
+
+
+class Inference(TypedDict):
+    """What one evaluated model costs to use."""
+
+    ms: float | None
+    flops: float | None
+    parameters: int | None
+
+
+class Calibration(TypedDict):
+    """Seconds of the calibration kernel before and after the run; the ratio after / before says how far it drifted."""
+
+    before: float
+    after: float
+    ratio: float
+
+
+class Point(TypedDict):
+    """One evaluation; `metric` in the user's own units and sign."""
+
+    point: int
+    step: int
+    epoch: float
+    seconds: float
+    metric: float | None
+    train_loss: float | None
+    flops: float | None
+
+
+class Run(TypedDict):
+    """One attempt at one run, whether or not it counts."""
+
+    arm: str
+    seed: Seed
+    attempt: int
+    status: Literal["done", "failed", "stopped"]
+    counts: bool  # False for an attempt that was repeated
+    flags: list[str]  # "drifted", "resumed"
+    seconds: float  # on the training clock
+    phases: dict[str, float]  # seconds by phase, on the clock
+    excluded: dict[str, float]  # seconds off the clock, by reason
+    flops: float | None
+    memory: int | None  # peak bytes
+    inference: Inference | None
+    weights: str | None  # digest of the final weights
+    calibration: Calibration | None
+    error: str | None
+    points: list[Point]
+
+
+class Power(TypedDict):
+    """What the study could detect, in words and numbers."""
+
+    text: str
+    mde: dict[str, Any]
+
+
+class Report(TypedDict):
+    """Everything a report shows. `analysis` is `Analysis.to_json()`; None with fewer than one complete pair."""
+
+    version: int
+    study: Study
+    analysis: dict[str, Any] | None
+    runs: list[Run]
+    power: Power | None
+    environment: dict[str, Any]
+    notes: list[str]
+
+
+def validate(data: Any) -> Report:
+    """`data` as a `Report`, after checking version, keys and types.
+
+    Args:
+        data: what `json.loads` returned, or what a study's driver built.
+
+    Raises:
+        ValueError: not a report, another version, a missing or unknown key, a value of the wrong type or not finite.
+            The message names the place, as `study.arms[0].name`.
+
+    >>> validate({"version": 99})
+    Traceback (most recent call last):
+    ValueError: report: expected version 1, got 99. Update hasten to read a newer report.
+    """
+    check(isinstance(data, dict) and "version" in data, "report", "the data of a report: a dict with a version", data,
+          "Pass what hasten.bench.report.to_json wrote.")  # fmt: skip
+    check(data["version"] == VERSION and type(data["version"]) is int, "report", f"version {VERSION}", data["version"],
+          "Update hasten to read a newer report.")  # fmt: skip
+    _check(data, Report, "")
+    _check_analysis(data["analysis"])
+    known = set(arm_names(data))
+    for place, name in [("study.baseline", data["study"]["baseline"])] + [
+        (f"runs[{i}].arm", run["arm"]) for i, run in enumerate(data["runs"])
+    ]:
+        check(name in known, "report", f"an arm of the study in {place}", name, near(name, known))
+    return cast(Report, data)
+
+
+def _check_analysis(analysis: dict[str, Any] | None) -> None:
+    if analysis is None:
+        return
+    version = analysis.get("version")
+    check(version == ANALYSIS_VERSION, "report", f"analysis.version {ANALYSIS_VERSION}", version,
+          "Pass Analysis.to_json() of this version of hasten.")  # fmt: skip
+    for key, kind in {"baseline": str, "arms": list, "budgets": list, "targets": list, "notes": (list, tuple)}.items():
+        check(isinstance(analysis.get(key), kind), "report", f"analysis.{key}", analysis.get(key), "Pass to_json().")
+
+
+def _check(value: Any, kind: Any, place: str) -> None:
+    """Raise unless `value` has the type `kind`, all the way down."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if typing.is_typeddict(kind):
+        _check_keys(value, kind, place)
+    elif kind is Any:
+        _check_finite(value, place)
+    elif origin is types.UnionType:
+        fitting = [option for option in arguments if _fits(value, option)]
+        _expect(bool(fitting), place, " or ".join(map(_name, arguments)), value)
+        _check(value, fitting[0], place)
+    elif origin is Literal:
+        _expect(value in arguments, place, " or ".join(map(repr, arguments)), value)
+    elif origin in (list, dict):
+        _expect(_fits(value, kind), place, f"a {origin.__name__}", value)
+        pairs = enumerate(value) if origin is list else value.items()
+        for key, item in pairs:
+            _check(item, arguments[-1], f"{place}[{key!r}]")
+    else:
+        _expect(_fits(value, kind), place, _name(kind), value)
+        _check_finite(value, place)
+
+
+def _check_keys(value: Any, kind: Any, place: str) -> None:
+    hints = typing.get_type_hints(kind)
+    _expect(isinstance(value, dict), place or "the report", "a dict", value)
+    for key in value:
+        if key not in hints:
+            raise refuse("report", f"a known key in {place or 'the report'}", describe(key), near(str(key), hints))
+    for key, hint in hints.items():
+        where = f"{place}.{key}".lstrip(".")
+        if key not in value:
+            raise refuse("report", f"{where} ({_name(hint)})", "nothing", "Write None where it is unknown.")
+        _check(value[key], hint, where)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Is `value` of this type, looking only at the surface?"""
+    if typing.is_typeddict(kind):
+        return isinstance(value, dict)
+    surface = typing.get_origin(kind) or kind
+    if surface in (int, float):
+        return isinstance(value, (int, float) if surface is float else int) and not isinstance(value, bool)
+    return isinstance(value, surface)
+
+
+def _check_finite(value: Any, place: str) -> None:
+    for number in _floats(value):
+        _expect(math.isfinite(number), place, "a finite number (null where it is unknown)", number)
+
+
+def _floats(value: Any) -> Iterator[float]:
+    """Every float in a piece of plain data."""
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _floats(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _floats(item)
+
+
+def _name(kind: Any) -> str:
+    return getattr(kind, "__name__", None) or str(kind).replace("typing.", "")
+
+
+def _expect(condition: bool, place: str, expected: str, value: Any) -> None:
+    if not condition:
+        raise refuse("report", f"{expected} in {place}", describe(value), "This is not what a study's driver writes.")
+
+
+def arm_names(data: Any) -> list[str]:
+    """Names of the arms: the baseline first, then in the order of the study."""
+    baseline = data["study"]["baseline"]
+    return sorted((arm["name"] for arm in data["study"]["arms"]), key=lambda name: name != baseline)
+
+
+def counted(data: Report, arm: str | None = None) -> list[Run]:
+    """The attempts that count, of one arm or of all."""
+    return [run for run in data["runs"] if run["counts"] and arm in (None, run["arm"])]

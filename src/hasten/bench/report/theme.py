@@ -1,0 +1,119 @@
+"""What all charts share: colours, shapes, axes of time and of ratios, and the look.
+
+Arms have a colour and a shape of their own, so that they can be told apart without colour. Green and vermillion belong
+to verdicts and come last among the arms. Nothing here takes a name into an expression: names are only data.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..._core.checks import missing_extra
+
+__all__ = ["FONT", "altair", "arm_encoding", "arm_scale", "hull", "log_ticks", "ratio_axis", "themed", "time_axis"]
+
+# Okabe and Ito, "Color Universal Design" (2008): distinguishable with all common kinds of colour blindness. The
+# baseline is grey, which shows on light and dark paper; their yellow (1.3 : 1 on white) is left out.
+BASELINE = "#767676"
+ARM_COLORS = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#009E73", "#D55E00")
+ARM_SHAPES = ("square", "triangle-up", "diamond", "cross", "triangle-down")  # 6 x 5: coprime, so 30 different pairs
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif"
+
+_TIMES = [s * unit for unit, steps in ((1e-3, (1, 2, 5, 10, 20, 50, 100, 200, 500)), (1, (1, 2, 5, 10, 20, 30)),
+          (60, (1, 2, 5, 10, 20, 30)), (3600, (1, 2, 4, 8, 12, 24, 48, 96, 240, 480, 960))) for s in steps]  # fmt: skip
+_TIME_LABEL = (
+    "datum.value < 0.9 ? format(1000 * datum.value, '.0f') + ' ms' : datum.value < 59 ? format(datum.value, '.0f') + ' s'"
+    " : datum.value < 3599 ? format(datum.value / 60, '.0f') + ' min' : format(datum.value / 3600, '.0f') + ' h'"
+)
+_RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)
+_RATIOS += (5.0, 10.0, 20.0, 50.0, 100.0)
+
+
+def altair() -> Any:
+    """The altair module, or an error that names the extra."""
+    try:
+        import altair as alt
+    except ImportError:
+        raise missing_extra("hasten report", "altair", "bench") from None
+    return alt
+
+
+def hull(values: Iterable[float | None], *, include: Sequence[float] = (), margin: float = 0.06) -> list[float]:
+    """The interval around all known values, wider by `margin` of its width on either side."""
+    known = [value for value in itertools.chain(values, include) if value is not None and math.isfinite(value)]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    pad = margin * (high - low) or margin * abs(high) or margin
+    return [low - pad, high + pad]
+
+
+def log_hull(values: Iterable[float | None], *, include: Sequence[float] = (), margin: float = 0.06) -> list[float]:
+    """As `hull`, for a logarithmic axis: positive values only."""
+    logs = [math.log(value) for value in itertools.chain(values, include) if value is not None and value > 0]
+    low, high = hull(logs or [0.0], margin=margin)
+    return [math.exp(low), math.exp(high)]
+
+
+def log_ticks(candidates: Sequence[float], domain: Sequence[float], most: int) -> list[float]:
+    """At most `most` of the candidates inside the domain, well spread over its logarithm; 1 is kept."""
+    inside = [tick for tick in candidates if domain[0] <= tick <= domain[1]]
+    kept: list[float] = []
+    gap = math.log(domain[1] / domain[0]) / most
+    for tick in sorted(inside, key=lambda tick: (tick != 1, candidates.index(tick))):
+        if all(abs(math.log(tick / other)) >= gap for other in kept):
+            kept.append(tick)
+    return sorted(kept)
+
+
+def time_axis(alt: Any, domain: Sequence[float], title: str) -> Any:
+    """A logarithmic axis of training time with ticks a person would choose."""
+    ticks = log_ticks(_TIMES, domain, 6)
+    return alt.X(
+        "time:Q",
+        title=title,
+        scale=alt.Scale(type="log", domain=list(domain), nice=False),
+        axis=alt.Axis(values=ticks, labelExpr=_TIME_LABEL, grid=False) if ticks else alt.Axis(grid=False),
+    )
+
+
+def ratio_axis(alt: Any, domain: Sequence[float], most: int = 6) -> dict[str, Any]:
+    """Scale and axis of a factor: logarithmic, so that twice and half are equally far from one."""
+    return {
+        "scale": alt.Scale(type="log", domain=list(domain), nice=False),
+        "axis": alt.Axis(values=log_ticks(_RATIOS, domain, most), labelExpr="format(datum.value, '~g') + '\u00d7'"),
+    }
+
+
+def arm_scale(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Colours and shapes of the arms, the baseline first."""
+    count = max(len(names) - 1, 0)
+    colors = [color for color, _ in zip(itertools.cycle(ARM_COLORS), range(count), strict=False)]
+    shapes = [shape for shape, _ in zip(itertools.cycle(ARM_SHAPES), range(count), strict=False)]
+    return [BASELINE, *colors][: len(names)], ["circle", *shapes][: len(names)]
+
+
+def arm_encoding(alt: Any, names: Sequence[str], *, legend: bool = True) -> tuple[Any, Any]:
+    """The channels colour and shape of a chart by arm, with one common legend."""
+    colors, shapes = arm_scale(names)
+    legends = {"legend": alt.Legend(title=None, orient="top", symbolSize=90) if legend else None}
+    return (
+        alt.Color("arm:N", scale=alt.Scale(domain=list(names), range=colors), sort=list(names), **legends),
+        alt.Shape("arm:N", scale=alt.Scale(domain=list(names), range=shapes), sort=list(names), **legends),
+    )
+
+
+def themed(chart: Any, *, width: int | str, height: int, columns: int = 3) -> Any:
+    """The chart with its size and the house's look: light grid, no frame, quiet text."""
+    axis = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": "#444444",
+            "titleColor": "#444444", "gridColor": "#e4e4e4", "domainColor": "#b8b8b8", "tickColor": "#b8b8b8",
+            "tickSize": 4, "labelPadding": 5, "titlePadding": 10}  # fmt: skip
+    legend = {"labelFontSize": 12, "labelColor": "#333333", "labelLimit": 150, "columns": columns, "columnPadding": 18}
+    return (
+        chart.properties(width=width, height=height, autosize={"type": "fit-x", "contains": "padding"})
+        .configure(font=FONT, background="transparent")
+        .configure_view(stroke=None)
+        .configure_axis(**axis)
+        .configure_legend(**legend)
+    )

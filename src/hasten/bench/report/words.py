@@ -1,0 +1,232 @@
+"""Numbers and verdicts as a reader sees them: shared by page, terminal and charts, so that they never disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .data import Report, counted
+
+__all__ = ["VERDICTS", "Verdict", "amount", "answer", "bytes_", "duration", "effect_text", "final_point", "interval_text"]
+__all__ += ["joined", "number", "p_value", "percent", "question", "ratio", "run_flags", "signed", "time_ratio", "troubles"]
+
+MINUS = "\u2212"  # the typographic minus sign: as wide as a plus
+TIMES = "\u00d7"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one verdict looks: a mark that does not need colour, a colour (Okabe-Ito), and a class of the style sheet."""
+
+    word: str
+    mark: str
+    color: str
+    css: str
+
+
+# arm verdicts, effect verdicts at equal time and quality, and (better, worse) at equal steps
+VERDICTS = {
+    verdict.word: verdict
+    for verdict in (
+        Verdict("pays", "▲", "#009E73", "pays"),
+        Verdict("costs", "▼", "#D55E00", "costs"),
+        Verdict("mixed", "◆", "#E69F00", "mixed"),
+        Verdict("not proven", "○", "#767676", "open"),
+        Verdict("tie", "=", "#56B4E9", "tie"),
+        Verdict("better", "▲", "#009E73", "pays"),
+        Verdict("worse", "▼", "#D55E00", "costs"),
+        Verdict("baseline", "●", "#767676", "base"),
+    )
+}
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A plain number with `digits` significant digits.
+
+    >>> number(0.82345), number(1234567.0), number(None)
+    ('0.8235', '1.235e+06', '–')
+    """
+    return "–" if value is None else f"{value:.{digits}g}".replace("-", MINUS)
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference with its sign; zero has none.
+
+    >>> signed(0.0213), signed(0.0)
+    ('+0.0213', '0')
+    """
+    if value is None:
+        return "–"
+    return "0" if value == 0 else f"{value:+.{digits}g}".replace("-", MINUS)
+
+
+def ratio(value: float | None, digits: int = 3) -> str:
+    """A factor.
+
+    >>> ratio(1.3149), ratio(12.0)
+    ('1.31×', '12×')
+    """
+    return "–" if value is None else f"{value:.{digits}g}{TIMES}"
+
+
+def percent(share: float) -> str:
+    """A share of one in percent.
+
+    >>> percent(0.95)
+    '95 %'
+    """
+    return f"{100 * share:g} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit a person would use.
+
+    >>> duration(0.0123), duration(4.13), duration(75.0), duration(5400.0)
+    ('12.3 ms', '4.13 s', '75 s', '1 h 30 min')
+    """
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes = seconds / 60
+    if minutes < 100:
+        return f"{minutes:.3g} min"
+    return f"{int(minutes // 60)} h {round(minutes % 60)} min" if round(minutes % 60) < 60 else f"{minutes / 60:.3g} h"
+
+
+def amount(value: float | None) -> str:
+    """A count with a decimal prefix.
+
+    >>> amount(1.234e9), amount(960)
+    ('1.23 G', '960')
+    """
+    if value is None:
+        return "–"
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}"
+    return f"{value:.3g}"
+
+
+def bytes_(value: float | None) -> str:
+    """Bytes in MiB or GiB.
+
+    >>> bytes_(3 * 2**30)
+    '3 GiB'
+    """
+    if value is None:
+        return "–"
+    return f"{value / 2**30:.3g} GiB" if value >= 2**30 else f"{value / 2**20:.3g} MiB"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value; small ones as a bound.
+
+    >>> p_value(0.0123), p_value(0.0001)
+    ('0.012', '< 0.001')
+    """
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def joined(items: Sequence[str], word: str = "and") -> str:
+    """An enumeration.
+
+    >>> joined(["a", "b", "c"])
+    'a, b and c'
+    """
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {word} {items[-1]}" if items else ""
+
+
+def effect_text(effect: dict[str, Any]) -> str:
+    """The estimate of an effect, with the direction of its bound where the runs only bound it."""
+    if effect["value"] is None:
+        return "unknown"
+    text = ratio(effect["value"]) if effect["kind"] == "target" else signed(effect["value"])
+    bound = {">=": "≥ ", "<=": "≤ "}.get(effect["bound"], "")
+    return bound + text
+
+
+def interval_text(effect: dict[str, Any]) -> str:
+    """The confidence interval of an effect, or "–"."""
+    if effect["low"] is None or effect["high"] is None:
+        return "–"
+    show = ratio if effect["kind"] == "target" else signed
+    return f"{show(effect['low'])} … {show(effect['high'])}"
+
+
+def question(effect: dict[str, Any]) -> str:
+    """What an effect answers."""
+    kinds = {"budget": "same time as at", "target": "to reach", "accuracy": "same steps:"}
+    return f"{kinds[effect['kind']]} {effect['label']}"
+
+
+def final_point(analysis: dict[str, Any], arm: dict[str, Any]) -> dict[str, Any] | None:
+    """The arm's curve at the last budget, or None if it has no point there."""
+    last = analysis["budgets"][-1]["point"] if analysis["budgets"] else None
+    return next((point for point in arm["curve"] if point["point"] == last), None)
+
+
+def time_ratio(analysis: dict[str, Any], arm: dict[str, Any]) -> float | None:
+    """Training time of the arm over the baseline's for the same steps, at the last budget."""
+    baseline = next(other for other in analysis["arms"] if other["name"] == analysis["baseline"])
+    ours, theirs = final_point(analysis, arm), final_point(analysis, baseline)
+    return ours["time"] / theirs["time"] if ours and theirs else None
+
+
+def run_flags(run: Any) -> list[str]:
+    """Everything unusual about a run, in words."""
+    return ([] if run["counts"] else ["does not count"]) + list(run["flags"])
+
+
+def troubles(data: Report) -> list[str]:
+    """Sentences about runs that failed, drifted, were resumed or are missing."""
+    runs, said = data["runs"], []
+    failed = [f"{run['arm']} (seed {run['seed']})" for run in counted(data) if run["status"] == "failed"]
+    if failed:
+        said.append(f"{len(failed)} failed: {joined(failed)}")
+    for flag, text in (("drifted", "ran while the machine's speed drifted"), ("resumed", "resumed after a stop")):
+        hits = [run for run in runs if flag in run["flags"]]
+        if hits:
+            repeated = sum(not run["counts"] for run in hits)
+            said.append(f"{len(hits)} {text}" + (f", {repeated} of them repeated" if repeated else ""))
+    planned = len(data["study"]["seeds"]) * len(data["study"]["arms"])
+    done = len({(run["arm"], run["seed"]) for run in counted(data) if run["status"] == "done"})
+    head = f"{done} of {planned} runs finished"
+    return [head + (": " + "; ".join(said) if said else "")]
+
+
+_PHRASES = {  # verdict -> what one arm does, what several do
+    "pays": ("{} pays", "{} pay"),
+    "mixed": ("{} pays at some places and costs at others", "{} pay at some places and cost at others"),
+    "costs": ("{} costs", "{} cost"),
+    "tie": ("{} ties with the baseline", "{} tie with the baseline"),
+    "not proven": ("nothing is proven about {}", "nothing is proven about {}"),
+}
+
+
+def answer(data: Report) -> tuple[str, str]:
+    """The study in two sentences: who pays, who costs and about whom nothing is proven; and what that rests on."""
+    study, analysis = data["study"], data["analysis"]
+    baseline = study["baseline"]
+    if analysis is None:
+        return "No verdict yet.", f"No arm has a finished pair of runs with the baseline {baseline}."
+    parts = []
+    for word, phrases in _PHRASES.items():
+        names = [arm["name"] for arm in analysis["arms"] if arm["verdict"] == word]
+        if names:
+            parts.append(phrases[len(names) > 1].format(joined(names)))
+    if not parts:
+        return "Nothing to compare.", f"There is only the baseline {baseline}: add an arm."
+    text = "; ".join(parts)
+    pairs = sorted({len(arm["seeds"]) for arm in analysis["arms"] if arm["name"] != baseline})
+    seeds = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
+    labels = [budget["label"] for budget in analysis["budgets"]]
+    span = f", at budgets from {labels[0]} to {labels[-1]}" if len(labels) > 1 else ""
+    start = text if text.startswith(tuple(arm["name"] for arm in analysis["arms"])) else text[0].upper() + text[1:]
+    rests = f"Compared with {baseline} on {study['workload']}, over {seeds} seeds paired with the baseline's{span}."
+    return f"{start}.", rests

@@ -1,0 +1,232 @@
+"""From a store to the plain data that tables, pages and files are made of. Nothing that a program names is imported."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .book import counting
+from .ledger import EXCLUDED
+from .plan import Plan
+from .stats.intervals import paired_t
+from .stats.summary import Analysis, analyse
+from .stats.table import Table
+from .store import Store
+
+__all__ = ["analysis_of", "describe", "inference_ratios", "rows_of", "study_data"]
+
+SCHEDULE_POINTS = 400
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """A plan as plain data: what the store keeps and reports show."""
+    base = plan.arms[plan.baseline]
+    names = ", ".join(plan.arms)
+    return {
+        "title": f"{plan.workload.name}: {names}",
+        "workload": plan.workload.name,
+        "summary": plan.workload.summary,
+        "curve": plan.curve.kind,
+        "curve_reason": plan.reason,
+        "baseline": plan.baseline,
+        "seeds": list(plan.seeds),
+        "duration": base.duration,
+        "budgets": plan.budgets(),
+        "ends": list(plan.curve.ends),
+        "metric": plan.workload.metric.target.rsplit(":", 1)[-1],
+        "minimize": plan.workload.minimize,
+        "target": plan.workload.target,
+        "arms": [
+            {
+                "name": name,
+                "methods": [str(method) for method in program.methods],
+                "fingerprint": program.fingerprint(),
+                "differences": differences(base, program),
+                "program": program.to_json(),
+            }
+            for name, program in plan.arms.items()
+        ],
+        "schedule": _schedules(plan),
+        "clock_excludes": list(EXCLUDED),
+    }
+
+
+def differences(base: Any, program: Any) -> list[str]:
+    """The slots in which a program differs from the baseline's, in words."""
+    found = []
+    before, after = base.record(), program.record()
+    for slot in after:
+        if before[slot] == after[slot]:
+            continue
+        if isinstance(after[slot], list):
+            old = [entry[0] for entry in before[slot]]
+            found += [f"{slot}: + {entry[0]}" for entry in after[slot] if entry[0] not in old]
+            found += [f"{slot}: - {name}" for name in old if name not in [entry[0] for entry in after[slot]]]
+        else:
+            found.append(f"{slot}: {getattr(program, slot)}")
+    return found
+
+
+def _schedules(plan: Plan) -> dict[str, Any]:
+    """The learning-rate multiplier along the whole run: one curve for all arms, or one for each that differs."""
+    found: dict[str, Any] = {}
+    shared = len({program.schedule for program in plan.arms.values()}) == 1
+    cycles = plan.curve.cycles(tuple(range(len(plan.curve.ends))))
+    if plan.curve.kind == "separate":
+        cycles = cycles[-1:]
+    for name, program in plan.arms.items():
+        scheduled = program.schedule.build()
+        steps, values = [], []
+        for start, end, _ in cycles:
+            schedule = scheduled.schedule if start == 0 else scheduled.schedule.body
+            scale = 1.0 if scheduled.unit == "step" else 1.0 / (end - start)
+            t = np.unique(np.linspace(0, end - start - 1, SCHEDULE_POINTS // len(cycles)).astype(int))
+            steps += [int(start + k) for k in t]
+            values += [float(schedule(k * scale, (end - start) * scale)) for k in t]
+        found["all" if shared else name] = {"step": steps, "multiplier": values}
+        if shared:
+            break
+    return found
+
+
+def rows_of(runs: list[dict[str, Any]], *, workload: str, minimize: bool) -> list[dict[str, Any]]:
+    """The table of statistics from the attempts that count; a failed run is one row without a metric."""
+    chosen = counting(runs)
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        key = run["key"]
+        if key not in chosen:
+            continue
+        shared = {"arm": key.arm, "workload": workload, "seed": key.seed}
+        for point in run["points"]:
+            metric = -point["metric"] if minimize else point["metric"]
+            numbers = {name: point[name] for name in ("point", "step", "flops", "memory")}
+            rows.append({**shared, **numbers, "time": point["seconds"], "metric": metric})
+        if run["status"] == "failed":
+            point = run["points"][-1]["point"] + 1 if run["points"] else key.first
+            rows.append({**shared, "point": point, "time": 0.0, "metric": math.nan})
+    return _curves(rows)
+
+
+def _curves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows by arm, seed and point, so that separate runs of one seed become one curve.
+
+    A failed run has no time at its missing point; it gets one just after the point before, which nobody reads.
+    """
+    order = list(dict.fromkeys(row["arm"] for row in rows))
+    rows = sorted(rows, key=lambda row: (order.index(row["arm"]), row["seed"], row["point"]))
+    before: dict[tuple[str, int], float] = {}
+    for row in rows:
+        place = row["arm"], row["seed"]
+        if math.isnan(row["metric"]):
+            row["time"] = before.get(place, 0.0) * (1 + 1e-6) + 1e-6
+        before[place] = row["time"]
+    return rows
+
+
+def inference_ratios(runs: list[dict[str, Any]], baseline: str) -> dict[str, float]:
+    """Arm -> what a prediction costs relative to the baseline.
+
+    By FLOPs, which are exact; by time instead where the paired interval over seeds shows that it rose more. (Time of
+    one batch is noisy: a ratio that its own interval does not separate from 1 is not called a rise.)
+    """
+    last = max((point["point"] for run in runs for point in run["points"]), default=0)
+    chosen = counting(runs)
+    costs: dict[str, dict[int, dict[str, float]]] = {}
+    for run in runs:
+        ended = run["status"] == "done" and run["points"] and run["points"][-1]["point"] == last
+        if run["key"] in chosen and ended and run["data"].get("inference"):
+            costs.setdefault(run["key"].arm, {})[run["key"].seed] = run["data"]["inference"]
+    base = costs.get(baseline, {})
+    found = {}
+    for arm, of_arm in costs.items():
+        shared = sorted(of_arm.keys() & base.keys())
+        if arm == baseline or not shared:
+            continue
+        flops = [of_arm[s]["flops"] / base[s]["flops"] for s in shared if base[s]["flops"]]
+        logs = np.array([math.log(of_arm[s]["ms"] / base[s]["ms"]) for s in shared])
+        ratio = statistics.median(flops) if flops else 1.0
+        if len(logs) >= 3 and paired_t(logs).low > math.log(1.02):
+            ratio = max(ratio, float(np.exp(logs.mean())))
+        found[arm] = ratio
+    return found
+
+
+def analysis_of(runs: list[dict[str, Any]], study: Mapping[str, Any], margin: float | None = None) -> Analysis | str:
+    """The analysis, or in words why there is none yet."""
+    rows = rows_of(runs, workload=study["workload"], minimize=study["minimize"])
+    if not rows:
+        return "no run has ended yet"
+    try:
+        return analyse(
+            Table.from_rows(rows),
+            baseline=study["baseline"],
+            margin=margin,
+            minimize=study["minimize"],
+            inference=inference_ratios(runs, study["baseline"]),
+            budgets_labels=[text.replace(" ep", " epochs") for text in study["budgets"]],
+        )
+    except ValueError as error:
+        return str(error)
+
+
+def study_data(store: Store, *, margin: float | None = None) -> dict[str, Any]:
+    """Everything a report shows, as plain data, from the store alone."""
+    study, environment = store.get("plan"), store.get("environment")
+    every = store.runs()
+    digest = store.get("environment_digest")
+    runs = [run for run in every if run["key"].environment == digest]
+    notes = list(store.get("notes") or [])
+    if len(runs) < len(every):
+        notes.append(f"{len(every) - len(runs)} runs of another environment (versions, threads, device) are kept, not used.")
+    found = analysis_of(runs, study, margin if margin is not None else store.get("margin"))
+    if isinstance(found, str):
+        notes.append(found)
+    machine = store.get("machine") or {}
+    arms = [{name: arm[name] for name in arm if name != "program"} for arm in study["arms"]]
+    return {
+        "version": 1,
+        "study": {
+            **study,
+            "arms": arms,
+            "created": store.get("created"),
+            "command": store.get("command") or "hasten.compare(...)",
+            "status": store.get("status"),
+        },
+        "analysis": None if isinstance(found, str) else found.to_json(),
+        "runs": [_run(run, counting(runs)) for run in runs],
+        "power": store.get("power"),
+        "environment": {**environment, **machine},
+        "notes": notes,
+    }
+
+
+def _run(run: dict[str, Any], chosen: set[Any]) -> dict[str, Any]:
+    key, data = run["key"], run["data"]
+    flags = [flag for flag in ("drifted", "resumed") if data.get(flag)]
+    points = [
+        {name: point[name] for name in ("point", "step", "epoch", "seconds", "metric", "train_loss", "flops")}
+        for point in run["points"]
+    ]
+    return {
+        "arm": key.arm,
+        "seed": key.seed,
+        "attempt": key.attempt,
+        "status": run["status"],
+        "counts": key in chosen,
+        "flags": flags,
+        "seconds": points[-1]["seconds"] if points else 0.0,
+        "phases": data.get("phases", {}),
+        "excluded": data.get("excluded", {}),
+        "flops": points[-1]["flops"] if points else 0.0,
+        "memory": run["points"][-1]["memory"] if points else None,
+        "inference": data.get("inference", {}),
+        "weights": data.get("weights", ""),
+        "calibration": data.get("calibration", {}),
+        "error": data.get("error", ""),
+        "points": points,
+    }

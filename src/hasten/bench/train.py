@@ -1,0 +1,280 @@
+"""The loop: run a program for some cycles and evaluate at the end of each.
+
+    for each cycle (start, end, point):
+        for each step: hooks, schedule, batch, transforms, forward, backward, optimizer, hooks     <- on the clock
+        evaluate, write a checkpoint, tell the observer                                            <- off the clock
+
+Same program, seed, machine and versions: the same bits, also after a crash and a resume, because nothing random is
+carried from step to step and the checkpoint holds everything else.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hasten._core.batch import get_inputs, map_tensors
+from hasten._core.checks import check
+from hasten._core.clock import Tick, parse_duration
+from hasten._core.dispatch import checksum
+from hasten._core.rng import fork
+from hasten.program import Program
+
+from . import checkpoint as checkpoints
+from .build import build
+from .inference import inference_cost
+from .ledger import Ledger, peak_memory, reset_peak_memory
+from .run import NonFiniteError, Run
+from .source import BatchSource
+
+__all__ = ["Point", "Result", "Task", "total_steps", "train", "weights_digest"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a curve."""
+
+    point: int
+    step: int
+    epoch: float
+    seconds: float  # on the training clock
+    metric: float
+    train_loss: float  # mean over the cycle
+    flops: float
+    memory: int | None  # peak bytes so far
+
+
+@dataclass
+class Result:
+    """What a run gives back."""
+
+    points: list[Point] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)
+    excluded: dict[str, float] = field(default_factory=dict)
+    scored_samples: int = 0
+    inference: dict[str, float] = field(default_factory=dict)
+    parameters: int = 0
+    weights: str = ""  # digest of the final weights
+    resumed: bool = False
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to run: a program, a seed, the cycles, and how to evaluate (which no method may change).
+
+    Args:
+        program: the program.
+        seed: the run's seed.
+        cycles: (start, end, point) in steps; the first starts at 0.
+        test: `() -> test data`.
+        metric: `(model, test) -> float`.
+        device: "cpu" or "cuda".
+        workers: loader processes (datasets only).
+    """
+
+    program: Program
+    seed: int
+    cycles: tuple[tuple[int, int, int], ...]
+    test: Callable[[], Any]
+    metric: Callable[[nn.Module, Any], float]
+    device: str = "cpu"
+    workers: int = 0
+
+
+def total_steps(program: Program, source: BatchSource) -> int:
+    """The program's duration in optimizer steps on this data."""
+    tokens = tokens_per_sample(source)
+    duration = parse_duration(program.duration)
+    return duration.steps(
+        steps_per_epoch=source.steps_per_epoch, batch_size=source.batch_size, tokens_per_sample=tokens
+    )
+
+
+def tokens_per_sample(source: BatchSource) -> int:
+    """Elements of one input where inputs are integer sequences, else 0."""
+    if not source.in_memory:
+        return 0
+    inputs = get_inputs(source.data)
+    return inputs[0].numel() if not inputs.dtype.is_floating_point and inputs.ndim == 2 else 0
+
+
+def train(
+    task: Task,
+    *,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 20.0,
+    observe: Callable[[dict[str, Any]], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Run a task to its end, from its checkpoint if there is one.
+
+    Args:
+        task: what to run.
+        checkpoint: file to resume from and to write to; None writes nothing.
+        checkpoint_seconds: at most this often between points.
+        observe: called with {"event": "point" | "progress", ...}, off the clock.
+        should_stop: asked after each point; True ends the run there.
+
+    Raises:
+        NonFiniteError: the loss or the metric is not a finite number.
+        ProgramError, ValueError: the program does not fit its workload.
+    """
+    device = torch.device(task.device)
+    with fork(task.seed, "run"):
+        return _Loop(task, device, checkpoint, checkpoint_seconds, observe, should_stop).run()
+
+
+class _Loop:
+    """The state of one call of `train`."""
+
+    def __init__(
+        self,
+        task: Task,
+        device: torch.device,
+        checkpoint: Path | None,
+        checkpoint_seconds: float,
+        observe: Callable[[dict[str, Any]], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        check(bool(task.cycles) and task.cycles[0][0] == 0, "train", "cycles that start at step 0", task.cycles)
+        self.task, self.checkpoint, self.every = task, checkpoint, checkpoint_seconds
+        self.observe, self.should_stop = observe, should_stop
+        self.result = Result()
+        self.ledger = ledger = Ledger(device)
+        reset_peak_memory(device)
+        program = task.program
+        with ledger.off("data"):
+            with fork(task.seed, "data"):
+                data = program.data.build()(task.seed)
+            self.source = BatchSource(
+                data, program.sampler.build(), batch_size=program.batch_size, seed=task.seed, device=device,
+                workers=task.workers,
+            )  # fmt: skip
+            self.tokens = tokens_per_sample(self.source)
+            test = task.test()
+            self.test = map_tensors(lambda tensor: tensor.to(device), test) if isinstance(test, (tuple, dict)) else test
+        self.live = Run(program, build(program, seed=task.seed, device=device), seed=task.seed, device=device, ledger=ledger)
+        ledger.mark("setup")
+        self.step = self._restore()
+        self.saved = self.told = time.monotonic()
+
+    def run(self) -> Result:
+        batches = self.source.batches(self.step)
+        self.ledger.start()
+        for start, end, point in self.task.cycles:
+            if self.step >= end:
+                continue
+            if self.step == start:
+                self.live.loss_sum, self.live.loss_steps = 0.0, 0
+            while self.step < end:
+                loss = self.live.step(self._tick(start, end), batches)
+                self.live.loss_sum += loss
+                self.live.loss_steps += 1
+                self.step += 1
+                self._housekeeping(point, end)
+            self._evaluate(point)
+            if self.should_stop() and end != self.task.cycles[-1][1]:
+                self.result.stopped = True
+                break
+        return self._finish()
+
+    def _tick(self, start: int, end: int) -> Tick:
+        source = self.source
+        return Tick(
+            self.step, start, end, self.ledger.seconds, source.steps_per_epoch, source.batch_size, self.tokens
+        )  # fmt: skip
+
+    def _housekeeping(self, point: int, end: int) -> None:
+        """Between steps: a progress event twice a second, a checkpoint now and then; never at the end of a cycle."""
+        now = time.monotonic()
+        if now - self.told >= 0.5:
+            with self.ledger.off("reporting"):
+                self.observe({"event": "progress", "step": self.step, "of": self.task.cycles[-1][1]})
+            self.told = now
+        if self.checkpoint is not None and self.step != end and now - self.saved >= self.every:
+            self._save()
+
+    def _evaluate(self, index: int) -> None:
+        with self.ledger.off("evaluation"):
+            predictor = self.live.predictor()
+            with fork(self.task.seed, "evaluation", self.step), self.live.autocast():
+                metric = float(self.task.metric(predictor, self.test))
+        if not math.isfinite(metric):
+            raise NonFiniteError(f"the metric became {metric} at step {self.step}.")
+        point = Point(
+            point=index,
+            step=self.step,
+            epoch=self.step / self.source.steps_per_epoch,
+            seconds=self.ledger.seconds,
+            metric=metric,
+            train_loss=self.live.loss_sum / self.live.loss_steps,
+            flops=self.ledger.flops,
+            memory=peak_memory(self.ledger.device),
+        )
+        self.result.points.append(point)
+        with self.ledger.off("reporting"):
+            self.observe({"event": "point", **asdict(point)})
+        if self.checkpoint is not None:
+            self._save()
+
+    def _save(self) -> None:
+        with self.ledger.off("checkpoint"):
+            state = {
+                "fingerprint": self.task.program.fingerprint(),
+                "seed": self.task.seed,
+                "step": self.step,
+                "points": [asdict(point) for point in self.result.points],
+                "run": self.live.state_dict(),
+            }
+            assert self.checkpoint is not None
+            checkpoints.save(self.checkpoint, state)
+        self.saved = time.monotonic()
+
+    def _restore(self) -> int:
+        """Continue from the checkpoint if it is this run's; returns the step to go on from."""
+        state = checkpoints.load(self.checkpoint, self.ledger.device) if self.checkpoint is not None else None
+        if state is None:
+            return 0
+        if (state["fingerprint"], state["seed"]) != (self.task.program.fingerprint(), self.task.seed):
+            return 0
+        self.live.tick = self._tick_at(state["step"])
+        self.live.load_state_dict(state["run"])
+        self.result.resumed = True
+        self.result.points = [Point(**point) for point in state["points"]]
+        for point in self.result.points:
+            self.observe({"event": "point", **asdict(point)})
+        return int(state["step"])
+
+    def _tick_at(self, step: int) -> Tick:
+        start, end, _ = next((c for c in self.task.cycles if c[0] <= step < c[1]), self.task.cycles[-1])
+        source = self.source
+        return Tick(step, start, end, 0.0, source.steps_per_epoch, source.batch_size, self.tokens)
+
+    def _finish(self) -> Result:
+        result, ledger = self.result, self.ledger
+        with ledger.off("evaluation"), self.live.autocast():
+            result.inference = inference_cost(self.live.predictor(), self.test, ledger.device)
+        result.phases, result.excluded = dict(ledger.phases), dict(ledger.excluded)
+        result.scored_samples = ledger.scored_samples
+        result.parameters = sum(p.numel() for p in self.live.model.parameters())
+        result.weights = weights_digest(self.live.model)
+        return result
+
+
+def weights_digest(model: nn.Module) -> str:
+    """16 hex digits over every parameter and buffer: equal for models that are equal to the bit."""
+    digest = 0
+    for name, tensor in sorted(model.state_dict().items()):
+        data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        part = checksum(name.encode()) ^ checksum(data)
+        digest = checksum(np.array([digest, part], dtype=np.uint64).view(np.uint8))
+    return f"{digest:016x}"

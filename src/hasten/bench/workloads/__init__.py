@@ -1,0 +1,39 @@
+"""Workloads by name or by file: `load("digits")`, `load("my_workload.py")`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from hasten._core.checks import near, refuse
+
+from .base import Workload, from_file, from_module, probe
+
+__all__ = ["NAMES", "Workload", "load", "probe"]
+
+NAMES = {
+    "digits": "scikit-learn's digits made hard: a small CNN, seconds a run, no download",
+    "charlm": "a tiny GPT on Python's own standard library, bits per byte, no download",
+    "fashion_mnist": "Fashion-MNIST with a small CNN",
+    "cifar10": "CIFAR-10 with ResNet-8",
+    "cifar10_jpeg": "CIFAR-10 re-encoded as JPEG, with ResNet-8",
+    "shakespeare": "a tiny GPT on Shakespeare, bits per character",
+}
+
+
+def load(spec: str | Path | Workload) -> Workload:
+    """A workload by name, by the path of a Python file, or as it is.
+
+    Raises:
+        ValueError: an unknown name; the message lists near ones.
+    """
+    if isinstance(spec, Workload):
+        return spec
+    text = str(spec)
+    if text in NAMES:
+        module = importlib.import_module(f"{__name__}.{text}")
+        identity = module.identity() if hasattr(module, "identity") else text
+        return from_module(module, text, identity=identity)
+    if text.endswith(".py"):
+        return from_file(text)
+    raise refuse("workload", "a name or a Python file", repr(text), near(text, NAMES))

@@ -1,0 +1,54 @@
+"""Shared by all tests: one thread, markers that skip with a reason, and a way to run a test under each ISA."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch and NumPy are loaded: results must not depend on the number of threads, and the machine may be shared.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import shutil
+
+import hypothesis
+import pytest
+import torch
+
+from hasten._core import dispatch
+
+torch.set_num_threads(1)
+
+# The same examples in every run; HYPOTHESIS_PROFILE=explore looks for new ones.
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run."""
+    missing = {
+        "gpu": None if torch.cuda.is_available() else "no CUDA device",
+        "browser": None if any(map(shutil.which, BROWSERS)) else f"none of {', '.join(BROWSERS)} is installed",
+    }
+    for item in items:
+        for marker, reason in missing.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def browser() -> str:
+    """The path of a chromium; use it in tests that carry the marker `browser`."""
+    return next(path for path in map(shutil.which, BROWSERS) if path)
+
+
+@pytest.fixture(params=dispatch.isas() or ("reference",))
+def each_isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test once under each instruction set of this machine; the value is its name."""
+    if request.param == "reference":
+        monkeypatch.delenv("HASTEN_ISA", raising=False)
+    else:
+        monkeypatch.setenv("HASTEN_ISA", request.param)
+    return request.param
