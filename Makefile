@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 # pip ignores --constraint inside an isolated build and reads this variable there; without isolation it refuses it.
 ISOLATED := PIP_BUILD_CONSTRAINT=constraints.txt
-HERE := env -u PIP_BUILD_CONSTRAINT
+HERE := env -u PIP_BUILD_CONSTRAINT HASTEN_REQUIRE_NATIVE=1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-NATIVE := CMakeLists.txt $(wildcard src/hasten/_native/*.cpp src/hasten/_native/*.hpp)
+# What an installation is made from; after `make develop` the import itself rebuilds the kernels.
+NATIVE := $(if $(wildcard $(VENV)/.develop),,CMakeLists.txt $(wildcard src/hasten/_native/*.cpp src/hasten/_native/*.hpp))
 PYTEST_ARGS ?=
 DEMO := runs/demo
 
@@ -49,11 +50,12 @@ sanitize: $(VENV)/.dev ## build and run the native tests with ASan and UBSan
 	cxx=$${CXX:-g++}; \
 	PYTHONPATH=$(SANITIZED):$$site PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	LD_PRELOAD="$$($$cxx -print-file-name=libasan.so):$$($$cxx -print-file-name=libstdc++.so.6)" \
-	$(BIN)/python -S -m pytest tests/_native
+	$(BIN)/python -S -m pytest --capture=no tests/_native
 
 develop: $(VENV)/.dev ## install so that an edited C++ file is rebuilt at the next import
 	$(HERE) $(INSTALL) --no-build-isolation --no-deps -Cbuild-dir='build/{wheel_tag}' -Ceditable.rebuild=true \
 	  -Ceditable.verbose=false -e .
+	@touch $(VENV)/.develop
 
 clean: ## remove .venv and everything built (runs/ stays)
 	rm -rf $(VENV) build dist docs/_build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -71,6 +73,7 @@ $(VENV)/.created:
 
 $(VENV)/.bench: $(VENV)/.created pyproject.toml constraints.txt $(NATIVE)
 	$(ISOLATED) $(INSTALL) --editable '.[bench]'
+	@rm -f $(VENV)/.develop
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.bench

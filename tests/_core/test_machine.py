@@ -52,10 +52,7 @@ def test_data_folder(monkeypatch):
 
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("HASTEN_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert machine.cache_folder() == Path.home() / ".cache" / "hasten"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert machine.cache_folder() == tmp_path / "hasten"
     monkeypatch.setenv("HASTEN_CACHE", str(tmp_path / "mine"))
     assert machine.cache_folder() == tmp_path / "mine"
     assert not (tmp_path / "mine").exists(), "asking creates nothing"

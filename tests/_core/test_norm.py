@@ -19,7 +19,9 @@ def state_of(norm: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("norm", "shape"), CASES, ids=lambda value: type(value).__name__)
-def test_statistics_keep_their_bits_and_the_output_is_that_of_the_batch(norm: nn.Module, shape: tuple[int, ...]) -> None:
+def test_statistics_keep_their_bits_and_the_output_is_that_of_the_batch(
+    norm: nn.Module, shape: tuple[int, ...]
+) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3 + 1
     norm.train()
     norm(x)  # statistics that are not the defaults

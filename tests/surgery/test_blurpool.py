@@ -6,14 +6,14 @@ import pickle
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.surgery import reference
 from torch import nn
 from torch.nn.utils import parametrize
 
 from hasten.surgery import BlurConv2d, BlurMaxPool2d, NoEffectWarning, apply_blurpool, blur2d
-from tests.surgery import reference
 
 
 def test_an_impulse_of_16_shows_the_filter() -> None:

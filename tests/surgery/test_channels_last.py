@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.surgery import reference
 from torch import nn
 
 from hasten.surgery import NoEffectWarning, apply_channels_last
-from tests.surgery import reference
 
 
 def test_four_dimensional_tensors_change_order_and_no_value() -> None:
@@ -14,9 +14,7 @@ def test_four_dimensional_tensors_change_order_and_no_value() -> None:
     expected = model(x)
     report = apply_channels_last(model)
     assert report.changed == tuple(name for name, value in model.named_parameters() if value.ndim == 4)
-    assert all(
-        model.get_parameter(name).is_contiguous(memory_format=torch.channels_last) for name in report.changed
-    )
+    assert all(model.get_parameter(name).is_contiguous(memory_format=torch.channels_last) for name in report.changed)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     torch.testing.assert_close(model(x), expected)
     assert model.stem(x).is_contiguous(memory_format=torch.channels_last), "activations follow"

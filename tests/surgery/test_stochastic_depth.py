@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.surgery import reference
 from torch import nn
 
 from hasten.surgery import NoEffectWarning, StochasticDepth, apply_stochastic_depth, draw_stochastic_depth
-from tests.surgery import reference
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -39,7 +39,10 @@ def test_rates_grow_linearly_or_are_equal() -> None:
 
 def test_branches_are_found_by_attribute_or_glob_and_in_steps() -> None:
     model = reference.tiny()
-    assert apply_stochastic_depth(model, branches="blocks.[01].branch").changed == ("blocks.0.branch", "blocks.1.branch")
+    assert apply_stochastic_depth(model, branches="blocks.[01].branch").changed == (
+        "blocks.0.branch",
+        "blocks.1.branch",
+    )
     assert apply_stochastic_depth(model, branches="blocks.2.branch").changed == ("blocks.2.branch",)
     with pytest.raises(ValueError, match=r"branches without stochastic depth, got 'blocks\.0\.branch'"):
         apply_stochastic_depth(model)

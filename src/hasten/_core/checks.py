@@ -74,7 +74,7 @@ def whole(call: str, name: str, value: int, *, low: int = 0) -> int:
 def near(name: str, known: Iterable[str]) -> str:
     """The end of a "not found" message: the nearest known names, or all of them if none is near."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"Known: {', '.join(names)}." if names else "None is known."

@@ -38,17 +38,15 @@ def load_average() -> tuple[float, float, float] | None:
 
 
 def data_folder() -> Path | None:
-    """The folder with data sets of the user's own, from `HASTEN_DATA`; None where it is unset."""
+    """The folder with data sets that are already there: `HASTEN_DATA`; None where it is unset."""
     named = os.environ.get("HASTEN_DATA", "")
     return Path(named).expanduser() if named else None
 
 
 def cache_folder() -> Path:
-    """The one folder for what hasten downloads: `HASTEN_CACHE`, else `hasten` in the user's cache folder."""
+    """The one folder downloads go to: `HASTEN_CACHE`, or `~/.cache/hasten`. It may not exist yet."""
     named = os.environ.get("HASTEN_CACHE", "")
-    if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "hasten"
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "hasten"
 
 
 def _affinity() -> frozenset[int]:

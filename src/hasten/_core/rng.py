@@ -42,7 +42,10 @@ def stream(seed: int, name: str, step: int = 0, rank: int = 0) -> torch.Generato
 def seed_globals(seed: int, name: str, step: int = 0) -> None:
     """Seed the global generators of torch, numpy and random for code that is not ours (dropout, user data)."""
     value = key(seed, name, step)
-    torch.manual_seed(value)
+    # Not torch.manual_seed: where CUDA is not in use yet it records a stack trace for later, 0.4 ms a call.
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
     np.random.seed(value & 0xFFFFFFFF)
     random.seed(value)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from .stats.summary import Analysis, analyse
 from .stats.table import Table
 from .store import Store
 
-__all__ = ["analysis_of", "describe", "inference_ratios", "rows_of", "study_data"]
+__all__ = ["analysis_of", "data_from_logs", "describe", "inference_ratios", "rows_of", "study_data"]
 
 SCHEDULE_POINTS = 400
 
@@ -230,3 +232,44 @@ def _run(run: dict[str, Any], chosen: set[Any]) -> dict[str, Any]:
         "error": data.get("error", ""),
         "points": points,
     }
+
+
+def data_from_logs(
+    path: str | Path, *, baseline: str | None = None, margin: float | None = None, minimize: bool = False
+) -> dict[str, Any]:
+    """The report data of somebody's own logs: a CSV file with the columns arm, seed, time, metric (and more).
+
+    Args:
+        path: the file; see `hasten.bench.stats.Table.from_csv` for its columns.
+        baseline: an arm; default: the first in the file.
+        margin: as in `hasten.compare`.
+        minimize: a lower metric is better.
+    """
+    table = Table.from_csv(path, minimize=minimize)
+    chosen = baseline if baseline is not None else table.arms[0]
+    found = analyse(table, baseline=chosen, margin=margin, minimize=minimize)
+    plain = found.to_json()
+    study = {
+        "title": Path(path).name,
+        "workload": plain["workload"],
+        "summary": "your own logs",
+        "curve": "separate",
+        "curve_reason": "as logged",
+        "baseline": chosen,
+        "seeds": sorted({row["seed"] for row in table.to_rows()}, key=str),
+        "created": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": f"hasten compare --from {Path(path).name}",
+        "duration": "",
+        "budgets": [budget["label"] for budget in plain["budgets"]],
+        "ends": [budget["step"] or 0 for budget in plain["budgets"]],
+        "metric": "metric",
+        "minimize": minimize,
+        "target": None,
+        "arms": [{"name": name, "methods": [], "fingerprint": "", "differences": []} for name in table.arms],
+        "schedule": {},
+        "status": "complete",
+        "clock_excludes": [],
+    }
+    return {
+        "version": 1, "study": study, "analysis": plain, "runs": [], "power": None, "environment": {}, "notes": [],
+    }  # fmt: skip

@@ -71,7 +71,8 @@ class Run:
     def step(self, tick: Tick, batches: Iterator[Any]) -> float:
         """One optimizer step; returns the mean loss of the batch."""
         self.tick, ledger = tick, self.ledger
-        self.model.train()
+        if not all(module.training for module in self._modules):  # asking is cheaper than setting
+            self.model.train()
         for before in self._hooks.before_step:
             before(self)
         self._set_learning_rate(tick)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from .._core.batch import replace_parts
 from .._core.checks import check, fraction, near, positive, refuse, refuse_type, whole
@@ -79,7 +79,9 @@ def resize(
     if not inputs.is_floating_point():
         fix = "Scale images with x.float() / 255 first, or use mode='crop'."
         raise refuse_type("resize", "floating-point images", inputs, fix)
-    return replace_parts(batch, inputs=F.interpolate(inputs, size, mode="bilinear", antialias=True))
+    wide = inputs.to(torch.promote_types(inputs.dtype, torch.float32))  # torch antialiases no narrower type on CPUs
+    small = F.interpolate(wide, size, mode="bilinear", antialias=True)
+    return replace_parts(batch, inputs=small.to(inputs.dtype))
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ def clip_value(params: Iterable[nn.Parameter], *, limit: float) -> None:
     """
     positive("clip_value", "limit", limit)
     found, gradients = _with_gradients(params)
+    if not found:
+        return
     # The largest entry, which cannot overflow: entries of 1e30 are huge but finite, and clamping them is the job.
     _check_finite("clip_value", torch.nn.utils.get_total_norm(gradients, torch.inf))
     torch.nn.utils.clip_grad_value_(found, limit)

@@ -16,7 +16,7 @@ import warnings
 from typing import Any, TypeVar, cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._core.checks import check, refuse_type, whole

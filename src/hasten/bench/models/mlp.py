@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class MLP(nn.Module):
         sizes = (in_features, *widths, classes)
         check(min(sizes) >= 1, "MLP", "in_features, classes and widths of at least 1", sizes)
         layers: list[nn.Module] = [nn.Flatten()]
-        for inside, outside in zip(sizes[:-2], sizes[1:-1], strict=True):
+        for inside, outside in itertools.pairwise(sizes[:-1]):
             layers += [nn.Linear(inside, outside), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(sizes[-2], classes)

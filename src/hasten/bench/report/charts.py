@@ -10,7 +10,12 @@ from .curves import schedule_chart, speedup_chart, tradeoff_chart
 from .data import Report
 from .rows import costs_chart, dots_chart, row_height, time_chart
 
-__all__ = ["Figure", "figures"]
+__all__ = ["Figure", "figures", "vega_lite_version"]
+
+
+def vega_lite_version(alt: Any) -> str:
+    """The version of Vega-Lite that altair writes, as vl-convert names it: "6.4" for schema v6.4.1."""
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Figure:
     wide: bool = False
 
     def spec(self) -> dict[str, Any]:
-        """The Vega-Lite specification, titled for a file that stands alone."""
+        """The Vega-Lite specification."""
         return self.chart.to_dict()
 
 

@@ -33,7 +33,7 @@ def tradeoff_chart(data: Report) -> Any | None:
     color, shape = theme.arm_encoding(alt, names)
     y_domain = theme.hull([row["metric"] for row in raw] + _bands_within(means, raw))
     x = theme.time_axis(alt, theme.log_hull([row["time"] for row in raw], margin=0.05), "training time")
-    y = alt.Y("metric:Q", title=_metric_title(data), scale=alt.Scale(domain=y_domain, nice=False))
+    y = alt.Y("metric:Q", title=_metric_title(data), scale=alt.Scale(domain=y_domain, nice=False), axis=alt.Axis(tickCount=6))
 
     def fade(value: float) -> Any:
         return alt.condition(shown, alt.value(value), alt.value(min(value, FADED)), empty=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import theme
 from .data import Report, Run, arm_names, counted
-from .words import VERDICTS, duration, effect_text, interval_text, joined, p_value, ratio
+from .words import VERDICTS, duration, effect_text, gain_decimals, joined, p_value, ratio, span_text
 
 __all__ = ["COSTS", "PHASE_COLORS", "costs_chart", "dots_chart", "row_height", "time_chart"]
 
@@ -18,14 +18,16 @@ ROW = 24  # pixels per row: a finger does not need to hit it, an eye must follow
 PHASE_COLORS = {"setup": "#595959", "loader": "#E69F00", "batch": "#CC79A7", "forward": "#56B4E9", "backward": "#0072B2",
                 "optimizer": "#009E73", "hooks": "#D55E00", "off the clock": "#cfcfcf"}  # fmt: skip
 
-_AXIS_LABEL = "slice(datum.label, indexof(datum.label, '|') + 1)"
 _IS_HEADING = "substring(datum.value, 0, 1) == 'h'"
+_AXIS_LABEL = f"({_IS_HEADING} ? '' : '\u2002') + slice(datum.value, indexof(datum.value, '|') + 1)"
 
 
-def _row_axis(alt: Any, keys: Sequence[str], limit: int = 150) -> Any:
-    """Rows in the given order; keys are "h0|text" for a heading and "r0.1|text" for a row below it."""
+def _row_axis(alt: Any, keys: Sequence[str]) -> Any:
+    """Rows in the given order, flush left; keys are "h0|text" for a heading and "r0.1|text" for a row below it."""
     bold = alt.condition(_IS_HEADING, alt.value("bold"), alt.value("normal"))
-    axis = alt.Axis(labelExpr=_AXIS_LABEL, labelFontWeight=bold, labelLimit=limit, ticks=False, domain=False, grid=False)
+    wide = min(150, 14 + 7 * max(len(key.split("|", 1)[1]) for key in keys))  # estimated, of 12 px text
+    axis = alt.Axis(labelExpr=_AXIS_LABEL, labelFontWeight=bold, labelAlign="left", labelPadding=wide, labelLimit=wide,
+                    ticks=False, domain=False, grid=False)  # fmt: skip
     return alt.Y("row:N", title=None, sort=list(keys), scale=alt.Scale(domain=list(keys)), axis=axis)
 
 
@@ -56,15 +58,15 @@ def dots_chart(data: Report, kind: str) -> tuple[Any, int] | None:
         axis = theme.ratio_axis(alt, theme.log_hull([*_clamped(ends, values, neutral, speed), *values], include=[1.0]), 5)
     else:
         domain = theme.hull([*_clamped(ends, values, neutral, speed), *values], include=[0.0])
-        axis = {"scale": alt.Scale(domain=domain, nice=False), "axis": alt.Axis(tickCount=5, format="+~g")}
+        axis = {"scale": alt.Scale(domain=domain, nice=False), "axis": alt.Axis(tickCount=5, labelExpr="datum.value == 0 ? '0' : format(datum.value, '+~g')")}
     x = alt.X("value:Q", title=_dot_title(data, kind), **axis)
     y = _row_axis(alt, keys)
     tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in _DOT_TIPS.items()]
     words = [word for word in VERDICTS if any(row["verdict"] == word for row in rows)]
     color = alt.Color("verdict:N", scale=alt.Scale(domain=words, range=[VERDICTS[word].color for word in words]),
-                      legend=alt.Legend(title=None, orient="top", symbolSize=90))  # fmt: skip
+                      legend=theme.top_legend(alt))  # fmt: skip
     shape = alt.Shape("verdict:N", scale=alt.Scale(domain=words, range=[_SHAPES[word] for word in words]),
-                      legend=alt.Legend(title=None, orient="top", symbolSize=90))  # fmt: skip
+                      legend=theme.top_legend(alt))  # fmt: skip
 
     def some(*choose: str) -> Any:
         return alt.Chart(alt.Data(values=[row for row in rows if row["draw"] in choose]))
@@ -93,12 +95,13 @@ _DOT_TIPS = {"arm": "arm", "label": "at", "text": "effect", "interval": "interva
 
 def _dot_title(data: Report, kind: str) -> str:
     if kind == "target":
-        return "← slower   speedup   faster →"
-    return f"← worse   gain in {data['study']['metric']}   better →"
+        return "← slower · speedup · faster →"
+    return f"← worse · gain in {data['study']['metric']} · better →"
 
 
 def _dot_rows(data: Report, kind: str) -> tuple[list[str], list[dict[str, Any]]]:
     field = {"budget": "budgets", "target": "targets", "accuracy": "accuracy"}[kind]
+    decimals = gain_decimals(data["analysis"])
     keys: list[str] = []
     rows: list[dict[str, Any]] = []
     for i, arm in enumerate((data["analysis"] or {"arms": []})["arms"]):
@@ -111,8 +114,8 @@ def _dot_rows(data: Report, kind: str) -> tuple[list[str], list[dict[str, Any]]]
                 "row": keys[-1], "arm": arm["name"], "label": effect["label"], "verdict": effect["verdict"],
                 "value": value, "draw": "unknown" if value is None or bound == "?" else bound or "exact",
                 "low": effect["low"], "high": effect["high"],
-                "minimum": effect["minimum"], "maximum": effect["maximum"], "text": effect_text(effect),
-                "interval": interval_text(effect), "p": p_value(effect["p_holm"]), "reason": effect["reason"] or "–",
+                "minimum": effect["minimum"], "maximum": effect["maximum"], "text": effect_text(effect, decimals),
+                "interval": span_text(effect, decimals), "p": p_value(effect["p_holm"]), "reason": effect["reason"] or "–",
             })  # fmt: skip
     return keys, rows
 
@@ -160,7 +163,7 @@ def time_chart(data: Report) -> tuple[Any, int] | None:
         alt.Y("arm:N", title=None, sort=names, axis=alt.Axis(ticks=False, domain=False, labelLimit=120)),
         alt.YOffset("clock:N", sort=["on", "off"], scale=alt.Scale(paddingInner=0.15)),
         alt.Color("part:N", sort=parts, scale=alt.Scale(domain=parts, range=colors),
-                  legend=alt.Legend(title=None, orient="top", symbolType="square")),
+                  legend=theme.top_legend(alt, symbolType="square")),
         alt.Order("order:Q"),
         tooltip=[alt.Tooltip(f"{key}:N", title=key) for key in ("arm", "part", "text", "detail")],
     )  # fmt: skip
@@ -210,7 +213,7 @@ def costs_chart(data: Report) -> tuple[Any, int] | None:
     if not rows:
         return None
     axis = theme.ratio_axis(alt, theme.log_hull([row["value"] for row in rows], include=[0.8, 1.25]), 5)
-    x = alt.X("value:Q", title="← cheaper   × baseline   dearer →", **axis)
+    x = alt.X("value:Q", title="← cheaper · × baseline · dearer →", **axis)
     y = _row_axis(alt, keys)
     color = theme.arm_encoding(alt, names, legend=False)[0]
     tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in (("arm", "arm"), ("cost", "cost"), ("text", "× baseline"))]

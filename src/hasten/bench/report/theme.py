@@ -13,7 +13,8 @@ from typing import Any
 
 from ..._core.checks import missing_extra
 
-__all__ = ["FONT", "altair", "arm_encoding", "arm_scale", "hull", "log_ticks", "ratio_axis", "themed", "time_axis"]
+__all__ = ["FONT", "altair", "arm_encoding", "arm_scale", "entry_width", "hull", "log_hull", "log_ticks", "ratio_axis", "themed",
+           "time_axis", "top_legend"]  # fmt: skip
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with all common kinds of colour blindness. The
 # baseline is grey, which shows on light and dark paper; their yellow (1.3 : 1 on white) is left out.
@@ -97,22 +98,42 @@ def arm_scale(names: Sequence[str]) -> tuple[list[str], list[str]]:
 def arm_encoding(alt: Any, names: Sequence[str], *, legend: bool = True) -> tuple[Any, Any]:
     """The channels colour and shape of a chart by arm, with one common legend."""
     colors, shapes = arm_scale(names)
-    legends = {"legend": alt.Legend(title=None, orient="top", symbolSize=90) if legend else None}
+    legends = {"legend": top_legend(alt) if legend else None}
     return (
         alt.Color("arm:N", scale=alt.Scale(domain=list(names), range=colors), sort=list(names), **legends),
         alt.Shape("arm:N", scale=alt.Scale(domain=list(names), range=shapes), sort=list(names), **legends),
     )
 
 
-def themed(chart: Any, *, width: int | str, height: int, columns: int = 3) -> Any:
-    """The chart with its size and the house's look: light grid, no frame, quiet text."""
+def top_legend(alt: Any, **more: Any) -> Any:
+    """A legend above the chart, in full colour whatever the opacity of the marks."""
+    return alt.Legend(title=None, orient="top", symbolSize=90, symbolOpacity=1, offset=14, **more)
+
+
+def entry_width(labels: Iterable[str]) -> int:
+    """Pixels of one entry of a legend, estimated from its longest label (12 px text, labels are cut at 150 px)."""
+    return 38 + min(150, 7 * max(map(len, labels), default=0))
+
+
+def themed(chart: Any, *, width: int | str, height: int, entry: int, background: str = "transparent") -> Any:
+    """The chart with its size and the house's look: light grid, no frame, quiet text.
+
+    Args:
+        chart: an Altair chart.
+        width: pixels, or "container".
+        height: pixels.
+        entry: width of a legend entry in pixels; the page, which knows its width, chooses the columns by it.
+        background: colour behind the chart.
+    """
     axis = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": "#444444",
             "titleColor": "#444444", "gridColor": "#e4e4e4", "domainColor": "#b8b8b8", "tickColor": "#b8b8b8",
             "tickSize": 4, "labelPadding": 5, "titlePadding": 10}  # fmt: skip
+    columns = 4 if isinstance(width, str) else max(1, width // entry)
     legend = {"labelFontSize": 12, "labelColor": "#333333", "labelLimit": 150, "columns": columns, "columnPadding": 18}
     return (
-        chart.properties(width=width, height=height, autosize={"type": "fit-x", "contains": "padding"})
-        .configure(font=FONT, background="transparent")
+        chart.properties(width=width, height=height, autosize={"type": "fit-x", "contains": "padding"},
+                         usermeta={"legendEntry": entry})
+        .configure(font=FONT, background=background)
         .configure_view(stroke=None)
         .configure_axis(**axis)
         .configure_legend(**legend)

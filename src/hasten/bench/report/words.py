@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from .data import Report, counted
 
-__all__ = ["VERDICTS", "Verdict", "amount", "answer", "bytes_", "duration", "effect_text", "final_point", "interval_text"]
-__all__ += ["joined", "number", "p_value", "percent", "question", "ratio", "run_flags", "signed", "time_ratio", "troubles"]
+__all__ = ["VERDICTS", "Verdict", "amount", "answer", "bytes_", "capital", "duration", "effect_text", "final_point",
+           "fixed", "gain_decimals", "joined", "number", "p_value", "percent", "ratio", "run_flags", "signed",
+           "span_text", "time_ratio", "troubles"]  # fmt: skip
 
 MINUS = "\u2212"  # the typographic minus sign: as wide as a plus
 TIMES = "\u00d7"
@@ -50,15 +53,29 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}g}".replace("-", MINUS)
 
 
-def signed(value: float | None, digits: int = 3) -> str:
-    """A difference with its sign; zero has none.
+def signed(value: float | None, decimals: int) -> str:
+    """A difference with its sign; what rounds to zero has none.
 
-    >>> signed(0.0213), signed(0.0)
-    ('+0.0213', '0')
+    >>> signed(0.0213, 3), signed(-0.0001, 3)
+    ('+0.021', '0.000')
     """
     if value is None:
         return "–"
-    return "0" if value == 0 else f"{value:+.{digits}g}".replace("-", MINUS)
+    text = f"{value:+.{decimals}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
+
+
+def fixed(value: float | None, decimals: int) -> str:
+    """A level with so many decimals."""
+    return "–" if value is None else f"{value:.{decimals}f}".replace("-", MINUS)
+
+
+def gain_decimals(analysis: dict[str, Any] | None) -> int:
+    """Decimals that the gains of a study deserve: the first digit of the median half width of their intervals."""
+    effects = [effect for arm in (analysis or {"arms": []})["arms"] for effect in (*arm["budgets"], *arm["accuracy"])]
+    widths = [(e["high"] - e["low"]) / 2 for e in effects if e["low"] is not None and e["high"] is not None]
+    widths = [width for width in widths if width > 0]
+    return min(max(-math.floor(math.log10(median(widths))), 0), 9) if widths else 4
 
 
 def ratio(value: float | None, digits: int = 3) -> str:
@@ -142,27 +159,28 @@ def joined(items: Sequence[str], word: str = "and") -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {word} {items[-1]}" if items else ""
 
 
-def effect_text(effect: dict[str, Any]) -> str:
+def capital(text: str) -> str:
+    """The same text with a capital at the start."""
+    return text[:1].upper() + text[1:]
+
+
+def effect_text(effect: dict[str, Any], decimals: int) -> str:
     """The estimate of an effect, with the direction of its bound where the runs only bound it."""
     if effect["value"] is None:
         return "unknown"
-    text = ratio(effect["value"]) if effect["kind"] == "target" else signed(effect["value"])
+    text = ratio(effect["value"]) if effect["kind"] == "target" else signed(effect["value"], decimals)
     bound = {">=": "≥ ", "<=": "≤ "}.get(effect["bound"], "")
     return bound + text
 
 
-def interval_text(effect: dict[str, Any]) -> str:
-    """The confidence interval of an effect, or "–"."""
-    if effect["low"] is None or effect["high"] is None:
+def span_text(effect: dict[str, Any], decimals: int, low: str = "low", high: str = "high") -> str:
+    """The confidence interval of an effect (or its smallest and largest seed), or "–" where an end is unknown."""
+    ends = effect[low], effect[high]
+    if None in ends:
         return "–"
-    show = ratio if effect["kind"] == "target" else signed
-    return f"{show(effect['low'])} … {show(effect['high'])}"
-
-
-def question(effect: dict[str, Any]) -> str:
-    """What an effect answers."""
-    kinds = {"budget": "same time as at", "target": "to reach", "accuracy": "same steps:"}
-    return f"{kinds[effect['kind']]} {effect['label']}"
+    if effect["kind"] == "target":
+        return " … ".join(map(ratio, ends))
+    return " … ".join(signed(end, decimals) for end in ends)
 
 
 def final_point(analysis: dict[str, Any], arm: dict[str, Any]) -> dict[str, Any] | None:
@@ -202,6 +220,7 @@ def troubles(data: Report) -> list[str]:
 
 _PHRASES = {  # verdict -> what one arm does, what several do
     "pays": ("{} pays", "{} pay"),
+    "reserved": ("{} pays, with reservations", "{} pay, with reservations"),
     "mixed": ("{} pays at some places and costs at others", "{} pay at some places and cost at others"),
     "costs": ("{} costs", "{} cost"),
     "tie": ("{} ties with the baseline", "{} tie with the baseline"),
@@ -215,18 +234,15 @@ def answer(data: Report) -> tuple[str, str]:
     baseline = study["baseline"]
     if analysis is None:
         return "No verdict yet.", f"No arm has a finished pair of runs with the baseline {baseline}."
-    parts = []
-    for word, phrases in _PHRASES.items():
-        names = [arm["name"] for arm in analysis["arms"] if arm["verdict"] == word]
-        if names:
-            parts.append(phrases[len(names) > 1].format(joined(names)))
-    if not parts:
-        return "Nothing to compare.", f"There is only the baseline {baseline}: add an arm."
-    text = "; ".join(parts)
-    pairs = sorted({len(arm["seeds"]) for arm in analysis["arms"] if arm["name"] != baseline})
+    others = [arm for arm in analysis["arms"] if arm["name"] != baseline]
+    groups: dict[str, list[str]] = {word: [] for word in _PHRASES}
+    for arm in others:
+        groups["reserved" if arm["verdict"] == "pays" and not arm["plain"] else arm["verdict"]].append(arm["name"])
+    parts = [_PHRASES[word][len(names) > 1].format(joined(names)) for word, names in groups.items() if names]
+    if parts[0].startswith("nothing"):
+        parts[0] = "N" + parts[0][1:]
+    pairs = sorted({len(arm["seeds"]) for arm in others})
     seeds = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
     labels = [budget["label"] for budget in analysis["budgets"]]
     span = f", at budgets from {labels[0]} to {labels[-1]}" if len(labels) > 1 else ""
-    start = text if text.startswith(tuple(arm["name"] for arm in analysis["arms"])) else text[0].upper() + text[1:]
-    rests = f"Compared with {baseline} on {study['workload']}, over {seeds} seeds paired with the baseline's{span}."
-    return f"{start}.", rests
+    return f"{'; '.join(parts)}.", f"Compared with {baseline} on {study['workload']}, over {seeds} paired seeds{span}."

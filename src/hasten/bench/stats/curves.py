@@ -86,8 +86,10 @@ def stack(times: Sequence[ArrayLike], metrics: Sequence[ArrayLike]) -> Curves:
     rows_t = [np.asarray(t, dtype=np.float64) for t in times]
     rows_m = [np.asarray(m, dtype=np.float64) for m in metrics]
     for t, m in zip(rows_t, rows_m, strict=True):
-        check(t.shape == m.shape and t.ndim == 1 and len(t) > 0, "stack", "as many times as metrics", m, "")
-        check(bool((t > 0).all() and (np.diff(t) > 0).all()), "stack", "positive, strictly increasing times", t, "")
+        same = t.shape == m.shape and t.ndim == 1 and len(t) > 0
+        check(same, "stack", "as many times as metrics", m, "Pass one metric per time.")
+        rising = bool((t > 0).all() and (np.diff(t) > 0).all())
+        check(rising, "stack", "positive, strictly increasing times", t, "Pass the training clock of the run.")
     points = max(map(len, rows_t))
     log_time = np.stack([np.pad(np.log(t), (0, points - len(t)), mode="edge") for t in rows_t])
     metric = np.stack([np.pad(m, (0, points - len(m)), mode="edge") for m in rows_m])

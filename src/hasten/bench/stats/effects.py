@@ -149,7 +149,7 @@ def sensitivities(base: Curves, qualities: Sequence[float], margin: float | None
         return [None] * len(qualities)
     q = np.asarray(qualities, dtype=np.float64)
     width = curves.time_at(base, q + margin).minus(curves.time_at(base, q - margin))
-    covered = width.exact.all(axis=0)
+    covered = np.asarray(width.exact.all(axis=0))
     return [math.exp(width.lower[:, k].mean() / 2) if covered[k] else None for k in range(len(q))]
 
 
@@ -212,7 +212,7 @@ def speedup_curve(base: Curves, arm: Curves, *, sign: float, alpha: float) -> Sp
         return None
     grid = np.linspace(low, high, GRID)
     speedups = curves.log_speedup(base, arm, grid)
-    exact = speedups.exact.all(axis=0)
+    exact = np.asarray(speedups.exact.all(axis=0))
     stats = paired_t(np.where(exact, speedups.lower, 0.0), alpha=alpha)
 
     def ratios(values: Array, keep: NDArray[np.bool_]) -> tuple[float | None, ...]:

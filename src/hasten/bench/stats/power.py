@@ -6,7 +6,9 @@
 alpha for one question alone, and alpha / m for the first step of Holm's procedure over a family of m questions: a
 study with several arms, budgets and targets detects only what passes that step. For speedups the same holds for log S.
 
-The formula is the usual approximation: at n = 3 its nominal 80 % power is within a few points of the simulated one.
+The formula is the usual approximation, which takes the estimated sd for the true one. Simulated, its 80 % power is
+77 % at n = 3 for one question and 68 % in a family of 14; 80 and 77 % at n = 10. An effect of twice the size is found
+in at least 98 % of studies at every n from 3 on and every family up to 60 questions.
 """
 
 from __future__ import annotations

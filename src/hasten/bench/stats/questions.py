@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..._core.checks import check, finite, fraction, near, positive
+from ..._core.checks import check, finite, fraction, near, positive, refuse
 from . import curves
 from .curves import Bounds, Curves
 from .intervals import resolution_of
@@ -136,17 +136,20 @@ def pose(
 
 
 def _runs(table: Table, baseline: str) -> dict[str, Runs]:
-    check(len(table.workloads) == 1, "analyse", "a table of one workload", ", ".join(table.workloads),
-          "Analyse table.only(workload) for each of them.")  # fmt: skip
+    if len(table.workloads) != 1:
+        names = ", ".join(table.workloads)
+        raise refuse("analyse", "a table of one workload", names, "Analyse table.only(workload) for each of them.")
     check(baseline in table.arms, "analyse", "a baseline among the arms", baseline, near(baseline, table.arms))
-    check(len(table.arms) > 1, "analyse", "an arm besides the baseline", "one arm", "Add the runs of a second arm.")
+    if len(table.arms) == 1:
+        raise refuse("analyse", "an arm besides the baseline", "one arm", "Add the runs of a second arm.")
     result = {}
     for arm in table.arms:
-        runs = table.runs(arm)
+        runs = dict(sorted(table.runs(arm).items(), key=lambda item: (isinstance(item[0], str), item[0])))
         bad = tuple(seed for seed, run in runs.items() if not all(math.isfinite(row.metric) for row in run))
         result[arm] = Runs(arm, {seed: run for seed, run in runs.items() if seed not in bad}, bad)
-    check(len(result[baseline].finished) > 0, "analyse", f"a finished run of {baseline!r}", "only failed runs",
-          "The metric must be a finite number in at least one run.")  # fmt: skip
+    if not result[baseline].finished:
+        fix = "The metric must be a finite number in at least one run."
+        raise refuse("analyse", f"a finished run of {baseline!r}", "only failed runs", fix)
     return result
 
 
@@ -158,14 +161,15 @@ def _budgets(
     common = min(len(run) for run in runs)
     if len({len(run) for run in runs}) > 1:
         notes.append(f"runs of {base.name} differ in length: budgets are among the {common} points that all have")
-    check(labels is None or len(labels) == common, "analyse", f"{common} budgets_labels, one per point of {base.name}",
+    check(labels is None or len(labels) >= common, "analyse", f"{common} budgets_labels, one per point of {base.name}",
           labels, "Pass one label per point, or None.")  # fmt: skip
     times = np.exp(np.mean([[math.log(row.time) for row in run[:common]] for run in runs], axis=0))
     chosen = list(range(common))
     if common > MAX_BUDGETS:
         wanted = np.geomspace(times[0], times[-1], MAX_BUDGETS)
         chosen = sorted({int(np.argmin(np.abs(np.log(times / t)))) for t in wanted})
-        notes.append(f"{base.name} has {common} points: {len(chosen)} of them, even in log time, are asked as budgets")
+        notes.append(f"{base.name} has {common} points: {len(chosen)} of them, even in log time, are asked as budgets; "
+                     "a point of a longer run is a budget only if its learning rate had decayed by then")  # fmt: skip
     steps_known = all(row.step is not None for row in table.rows)
     budgets = []
     for i, k in enumerate(chosen):
@@ -211,9 +215,9 @@ def pair_up(study: Study, arm: Runs, notes: list[str]) -> Pair | None:
     """The arm's finished runs with the baseline's of the same seeds; None where failures leave no pair."""
     base = study.base
     every = (*arm.finished, *arm.failed)
-    shared = {*every} & {*base.finished, *base.failed}
-    check(len(shared) > 0, "analyse", f"seeds that {base.name!r} and {arm.name!r} share", "none",
-           "Pairs are runs with the same seed: give the runs of both arms the same seed labels.")  # fmt: skip
+    if not {*every} & {*base.finished, *base.failed}:
+        fix = "Pairs are runs with the same seed: give the runs of both arms the same seed labels."
+        raise refuse("analyse", f"seeds that {base.name!r} and {arm.name!r} share", "none", fix)
     seeds = tuple(seed for seed in base.finished if seed in arm.finished)
     notes.extend(_pairing_notes(base, arm))
     if not seeds:

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from ..._core.checks import check, near
 from .table import Seed
 
 __all__ = ["Analysis", "Arm", "Budget", "CurvePoint", "Effect", "MeanCurve", "Overall", "RunCurve", "SpeedupCurve",
@@ -213,7 +214,9 @@ class Analysis:
 
     def arm(self, name: str) -> Arm:
         """The arm of that name."""
-        return next(arm for arm in self.arms if arm.name == name)
+        found = {arm.name: arm for arm in self.arms}
+        check(name in found, "Analysis.arm", "an arm of the study", name, near(name, found))
+        return found[name]
 
 
 def plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import curves
 from .curves import Curves
@@ -109,8 +110,9 @@ def _curves(log_time: Array, metric: Array) -> Curves:
     return Curves(log_time, np.maximum.accumulate(metric, axis=-1))
 
 
-def _share(hits: Array) -> Rate:
-    return Rate(float(np.mean(hits)), int(np.size(hits)))
+def _share(hits: ArrayLike) -> Rate:
+    values = np.asarray(hits, dtype=np.float64)
+    return Rate(float(values.mean()), values.size)
 
 
 def coverage(
@@ -154,8 +156,8 @@ def coverage(
         lower, upper, truth = bounds.lower, bounds.upper, 0.0
     else:
         if kind == "own target":
-            ends = (side.mean(axis=1) for side in (one.best[..., 0], one.best[..., -1]))
-            q = curves.qualities_of_gain(*ends, [0.9])[:, None, :]
+            first, last = one.best[..., 0].mean(axis=1), one.best[..., -1].mean(axis=1)
+            q = curves.qualities_of_gain(first, last, [0.9])[:, None, :]
         else:
             q = np.array([float(law.mean()[[0, -1]].mean()) if quality is None else quality])
         bounds = curves.log_speedup(one, two, q)
@@ -174,7 +176,7 @@ def bootstrap_coverage(*, seeds: int, studies: int, generator: np.random.Generat
         sample = generator.normal(size=seeds)
         low, high = bootstrap_percentile(lambda i, x=sample: x[i].mean(axis=1), seeds, generator=generator, draws=draws)
         hits.append(low <= 0 <= high)
-    return _share(np.asarray(hits))
+    return _share(hits)
 
 
 def decide(study: Sequence[tuple[Array, Array]], *, alpha: float = 0.05, resolution: float = 0.0) -> list[list[str]]:
@@ -210,7 +212,7 @@ def false_verdicts(
     resolution = 1 / law.examples if law.examples else 0.0
     drawn = draw(law, [(0.0, 1.0)] * (arms + 1), studies=studies, seeds=seeds, generator=generator)
     words = [{w for arm in decide(_each(drawn, i), resolution=resolution) for w in arm} for i in range(studies)]
-    return {name: _share(np.array([name in found for found in words])) for name in ("pays", "costs")}
+    return {name: _share([name in found for found in words]) for name in ("pays", "costs")}
 
 
 def planted(
@@ -259,4 +261,4 @@ def planted(
     drawn = draw(law, [(0.0, 1.0), special, *[(0.0, 1.0)] * (arms - 1)], studies=studies, seeds=seeds,
                  generator=generator)  # fmt: skip
     hits = [decide(_each(drawn, i))[0][column] == "pays" for i in range(studies)]
-    return effect, _share(np.asarray(hits))
+    return effect, _share(hits)

@@ -62,7 +62,8 @@ def analyse(
         minimize: the table holds the negative of the user's metric; texts and levels are printed with its own sign.
         inference: arm -> inference cost relative to the baseline (1.4 = 40 % dearer).
         alpha: error rate of each family, in (0, 1).
-        budgets_labels: one label per point of the baseline ("7 epochs"); None = steps, else seconds.
+        budgets_labels: one label per point of the baseline ("7 epochs"), in order, also for points that cut-short
+            runs have not reached; None = steps, else seconds.
         targets: qualities to reach, in the user's sign; None = 50 %, 90 % and 100 % of the baseline's final gain.
         chance: metric before training, in the user's sign, from where the gain counts; None = the first point.
 

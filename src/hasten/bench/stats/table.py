@@ -94,7 +94,8 @@ def _text(call: str, where: str, name: str, value: Any) -> str:
 def _row(call: str, where: str, raw: Mapping[str, Any]) -> Row:
     """One checked row; point is -1 where the input has none."""
     missing = [name for name in _NEEDED if name not in raw]
-    check(not missing, call, f"{', '.join(_NEEDED)} in {where}", f"no {', '.join(missing)}", "Add the missing values.")
+    if missing:
+        raise refuse(call, f"{', '.join(_NEEDED)} in {where}", f"no {', '.join(missing)}", "Add the missing values.")
     time = _number(call, where, "time", raw["time"])
     if not (math.isfinite(time) and time > 0):
         fix = "Leave out the evaluation before training; its metric can be given as chance=."
@@ -202,11 +203,11 @@ class Table:
                 hint = f"{near(missing[0], columns)} Name the columns in a header line, separated by commas."
                 raise refuse(call, f"columns {', '.join(_NEEDED)} in {name}", ", ".join(columns) or "no header", hint)
             reader.fieldnames = columns
-            named = []
+            named: list[tuple[str, Mapping[str, Any]]] = []
             for raw in reader:
                 where = f"{name}, line {reader.line_num}"
-                check(None not in raw and None not in raw.values(), call, f"{len(columns)} values in {where}", raw,
-                      "Every line needs as many values as the header.")  # fmt: skip
+                complete = None not in raw and None not in raw.values()
+                check(complete, call, f"{len(columns)} values in {where}", raw, "Write as many as the header has.")
                 named.append((where, raw))
         table = cls._checked(call, named, allow_mixed)
         unused = [c for c in columns if c not in _KNOWN]
@@ -216,7 +217,8 @@ class Table:
 
     @classmethod
     def _checked(cls, call: str, named: list[tuple[str, Mapping[str, Any]]], allow_mixed: bool) -> Table:
-        check(len(named) > 0, call, "at least one row", "none", "Pass one row per evaluation.")
+        if not named:
+            raise refuse(call, "at least one row", "none", "Pass one row per evaluation.")
         runs: dict[tuple[str, str, Seed], list[tuple[str, Row]]] = {}
         for where, raw in named:
             row = _row(call, where, raw)
@@ -246,8 +248,9 @@ class Table:
 
     def runs(self, arm: str) -> dict[Seed, tuple[Row, ...]]:
         """The runs of one arm, by seed; of a table with one workload."""
-        check(len(self.workloads) == 1, "Table.runs", "a table of one workload", ", ".join(self.workloads),
-              "Take one with table.only(workload).")  # fmt: skip
+        if len(self.workloads) != 1:
+            names = ", ".join(self.workloads)
+            raise refuse("Table.runs", "a table of one workload", names, "Take one with table.only(workload).")
         result: dict[Seed, list[Row]] = {}
         for row in self.rows:
             if row.arm == arm:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import ModuleType
 
+from hasten._core import sources
 from hasten._core.checks import near, refuse
 
 from .base import Workload, from_file, from_module, probe
 
-__all__ = ["NAMES", "Workload", "load", "probe"]
+__all__ = ["NAMES", "Workload", "arms_of", "load", "module_of", "probe"]
 
 NAMES = {
     "digits": "scikit-learn's digits made hard: a small CNN, seconds a run, no download",
@@ -37,3 +39,22 @@ def load(spec: str | Path | Workload) -> Workload:
     if text.endswith(".py"):
         return from_file(text)
     raise refuse("workload", "a name or a Python file", repr(text), near(text, NAMES))
+
+
+def module_of(workload: Workload) -> ModuleType | None:
+    """The user's module behind a workload, where it comes from a file."""
+    identity = workload.program.workload
+    return sources.module_of(identity.removeprefix("user:")) if identity.startswith("user:") else None
+
+
+def arms_of(workload: Workload) -> str:
+    """The arms to compare when none are named: the workload's `ARMS`.
+
+    Raises:
+        ValueError: it has none.
+    """
+    module = module_of(workload) or importlib.import_module(f"{__name__}.{workload.name}")
+    text = getattr(module, "ARMS", None)
+    if text is None:
+        raise refuse("compare", "--arms, or ARMS in the workload file", "neither", "For example --arms 'base,ema'.")
+    return str(text)

@@ -10,8 +10,8 @@ Each image is `digit + .4 * piece + noise`:
   lies outside the frame; at .4 of the brightness;
 - noise: Gaussian, standard deviation .25, on images in [0, 1].
 
-The noise reaches the highest frequencies, so strided convolutions alias: a low-pass filter before them (BlurPool) helps.
-Values are rounded to multiples of 1/256: the last bits of a sine differ between machines, the images do not.
+The noise reaches the highest frequencies, so strided convolutions alias: a low-pass filter before them (BlurPool)
+helps. Values are rounded to multiples of 1/256: the last bits of a sine differ between machines, the images do not.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from hasten._core.batch import get_targets
 from hasten._core.checks import missing_extra
 
 from ..models.cnn import SmallCNN
+from .images import sample_cross_entropy
 from .metrics import accuracy
 
 __all__ = ["data", "loss", "metric", "model", "render", "test_data", "train_data"]
@@ -77,7 +76,7 @@ def test_data() -> tuple[Tensor, Tensor]:
 
 def loss(outputs: Tensor, batch: Any) -> Tensor:
     """Cross-entropy per sample, in nats, shape (batch,)."""
-    return F.cross_entropy(outputs, get_targets(batch), reduction="none")
+    return sample_cross_entropy(outputs, batch)
 
 
 def metric(model: nn.Module, test: tuple[Tensor, Tensor]) -> float:
@@ -129,7 +128,7 @@ def render(
 
 
 def _warp(images: np.ndarray, shift: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Images (n, 8, 8) at 16x16 after a random rotation and shrinking and the given shift (n, 2): bilinear, zero outside.
+    """Images (n, 8, 8) at 16x16, rotated and shrunk at random and moved by `shift` (n, 2): bilinear, zero outside.
 
     Output pixel p, at coordinates in [-1, 1], takes the value of the base image at `scale * R(angle) p + shift`.
     """

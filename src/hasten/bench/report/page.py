@@ -1,0 +1,228 @@
+"""`render`: the whole study as one HTML page that needs no network and no other file.
+
+The answer comes first (who pays, at which budgets), then how sure it is, then charts, tables and every run. A content
+security policy admits only the two scripts by their digest and no connection at all, so a name from outside could do
+nothing even if it were not escaped (it is: see `markup`).
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any
+
+from ..._core.checks import missing_extra
+from . import charts, tables, words
+from .data import Report, arm_names, validate
+from .markup import Html, element, join, json_script
+from .tables import badge, facts, scroll
+from .words import duration, joined, number
+
+__all__ = ["render", "vega_bundle"]
+
+
+def render(data: dict[str, Any] | Report) -> str:
+    """The report page.
+
+    Args:
+        data: see `hasten.bench.report.data.Report`; it is validated here.
+
+    Returns:
+        A complete HTML document of about 1 MB, nearly all of it the chart library; the same data give the same bytes.
+
+    Raises:
+        ValueError: the data are not a report, or of another version.
+        ImportError: altair or vl-convert is not installed (extra `bench`).
+    """
+    report = validate(data)
+    figures = charts.figures(report)
+    bundle, script = vega_bundle(), _asset("page.js")
+    study = report["study"]
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy([bundle, script])),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="generator", content="hasten"),
+        element("title", study["title"]),
+        element("style", Html(_asset("style.css"))),
+    )
+    main = element(
+        "main",
+        _header(report),
+        _answer(report),
+        _sure(report),
+        _figures(figures),
+        _details(report),
+        _reading(report),
+    )
+    specs = json_script("charts", {figure.name: figure.spec() for figure in figures})
+    scripts = join((specs, element("script", Html(bundle)), element("script", Html(script))))
+    return f"<!doctype html>\n{element('html', head, element('body', main, scripts), lang='en')}\n"
+
+
+@functools.cache
+def vega_bundle() -> str:
+    """The chart library for the page, in the version that altair writes for; built once per process (about 1.5 s)."""
+    alt = charts.theme.altair()
+    try:
+        import vl_convert
+    except ImportError:
+        raise missing_extra("hasten report", "vl-convert-python", "bench") from None
+    return vl_convert.javascript_bundle(vl_version=charts.vega_lite_version(alt))
+
+
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
+
+
+def _section(name: str, title: str, *content: object) -> Html:
+    return element("section", element("h2", title, id=name), *content, aria_labelledby=name)
+
+
+def _header(data: Report) -> Html:
+    study = data["study"]
+    ended = study["status"] != "complete"
+    return element(
+        "header",
+        element("p", f"hasten compare · {study['workload']} · {study['created'][:10]}", class_="kicker"),
+        element("h1", study["title"]),
+        element("p", study["summary"], class_="summary"),
+        element("p", element("strong", "This study is not complete"), f": {study['status']}.", class_="warning", role="note")
+        if ended else None,
+    )  # fmt: skip
+
+
+def _answer(data: Report) -> Html:
+    headline, rests = words.answer(data)
+    parts: list[object] = [element("p", headline, class_="headline"), element("p", rests, class_="quiet")]
+    analysis = data["analysis"]
+    if analysis is not None:
+        cards = [_card(data, analysis, arm) for arm in analysis["arms"] if arm["name"] != analysis["baseline"]]
+        parts.append(element("ul", *cards, class_="cards"))
+        tables_ = [
+            tables.glance(data, "budgets", f"Gain in {data['study']['metric']} at equal training time"),
+            tables.glance(data, "targets", "Speedup to the same quality"),
+        ]
+        parts.append(element("div", *(scroll(str(i), made) for i, made in enumerate(tables_) if made), class_="glances"))
+    return _section("answer", "Which of these pay?", *parts)
+
+
+def _card(data: Report, analysis: dict[str, Any], arm: dict[str, Any]) -> Html:
+    """One arm: its verdict, the sentence, and two numbers."""
+    methods = next(item["methods"] for item in data["study"]["arms"] if item["name"] == arm["name"])
+    final, pace = words.final_point(analysis, arm), words.time_ratio(analysis, arm)
+    more = ", but" if arm["verdict"] in ("pays", "mixed") and not arm["plain"] else ""
+    said = []
+    if pace is not None:
+        said.append(f"{words.ratio(pace)} the time per step")
+    if final is not None:
+        spread = "" if final["low"] is None else f" ± {(final['high'] - final['low']) / 2:.2g}"
+        said.append(f"{data['study']['metric']} {number(final['metric'])}{spread} at {analysis['budgets'][-1]['label']}")
+    return element(
+        "li",
+        element("div", element("h3", arm["name"]), badge(arm["verdict"], more=more), class_="card-head"),
+        element("p", arm["sentence"]),
+        element("p", " · ".join(said), class_="quiet") if said else None,
+        element("p", ", ".join(methods), class_="code quiet") if methods else None,
+        class_=f"card {words.VERDICTS[arm['verdict']].css}",
+    )
+
+
+def _sure(data: Report) -> Html:
+    study, analysis, power = data["study"], data["analysis"], data["power"]
+    items: list[object] = [element("li", f"{text}.") for text in words.troubles(data)]
+    if power is not None:
+        items.append(element("li", power["text"]))
+    if analysis is not None:
+        level = words.percent(1 - analysis["alpha"])
+        items.append(element("li", f"Verdicts are paired t tests over seeds, corrected (Holm) for all "
+                                   f"{analysis['questions']} questions of this study: a false “pays” or “costs” anywhere "
+                                   f"in it has a chance of at most {words.percent(analysis['alpha'])}. Intervals are {level} "
+                                   "for one question alone."))  # fmt: skip
+        if analysis["margin"] is not None:
+            items.append(element("li", f"“No loss” means a loss above {number(analysis['margin'])} is excluded "
+                                       f"(margin: {analysis['margin_source']})."))  # fmt: skip
+    items.append(element("li", _CURVES[study["curve"]], f" Chosen because {study['curve_reason']}."))
+    caveats = [*(analysis["notes"] if analysis else ()), *data["notes"]]
+    notes = element("ul", *(element("li", note) for note in caveats)) if caveats else None
+    return element("aside", element("h2", "How sure is this?", id="sure"), element("ul", *items),
+                   notes and element("h3", "Keep in mind"), notes, aria_labelledby="sure", class_="box")  # fmt: skip
+
+
+_CURVES = {
+    "cyclic": "Cyclic curve: one run per arm and seed gives all points, the learning rate completes one cycle per budget. "
+    "Levels differ a little from separate runs; differences between arms carry over.",
+    "separate": "Separate runs: every point is a complete training run with its own learning-rate schedule.",
+}
+
+
+def _figures(figures: Iterable[charts.Figure]) -> Html:
+    made = [
+        element(
+            "figure",
+            element("h3", figure.title),
+            element("div", class_="chart", id=f"chart-{figure.name}", data_chart=figure.name),
+            element("figcaption", figure.caption),
+            class_="wide" if figure.wide else None,
+        )
+        for figure in figures
+    ]
+    hint = element("noscript", element("p", "The charts need JavaScript; all their numbers are in the tables below."))
+    return _section("charts-title", "Charts", hint, element("div", *made, class_="figures"))
+
+
+def _details(data: Report) -> Html:
+    study, analysis = data["study"], data["analysis"]
+    parts: list[object] = []
+    if analysis is not None:
+        parts.append(scroll("effects", tables.effects_table(data)))
+        parts += [element("h3", "Order at equal steps"),
+                  element("p", "Arms joined by = cannot be told apart and are not ranked.", class_="quiet"),
+                  tables.order_list(analysis)]  # fmt: skip
+    parts += [element("h3", "Every run"), scroll("runs", tables.runs_table(data))]
+    arms = [
+        (arm["name"], join((element("div", joined(arm["methods"]) or "the workload as it is", class_="code"),
+                            element("div", "; ".join(arm["differences"]) or "no difference", class_="quiet"),
+                            element("div", arm["fingerprint"][:16], class_="code quiet"))))
+        for name in arm_names(data) for arm in study["arms"] if arm["name"] == name
+    ]  # fmt: skip
+    parts += [element("h3", "Arms"), facts(arms)]
+    asked = [("command", element("span", study["command"], class_="code")), ("duration", study["duration"]),
+             ("budgets", joined(study["budgets"])), ("seeds", joined([str(seed) for seed in study["seeds"]])),
+             ("target", number(study["target"]) if study["target"] is not None else "none given"),
+             ("status", study["status"]), ("created", study["created"])]  # fmt: skip
+    parts += [element("h3", "What was asked"), facts(asked), element("h3", "Environment"),
+              facts((name, _plain(value)) for name, value in data["environment"].items())]  # fmt: skip
+    return _section("details", "All numbers", *parts)
+
+
+def _plain(value: Any) -> str:
+    return joined([_plain(item) for item in value]) if isinstance(value, list) else "unknown" if value is None else str(value)
+
+
+def _reading(data: Report) -> Html:
+    study = data["study"]
+    excluded = joined(study["clock_excludes"]) or "nothing"
+    total = sum(run["seconds"] for run in data["runs"])
+    text = [
+        f"The training clock runs through all that training needs, and through what a method adds: set-up, loading, "
+        f"transforms, forward, backward, optimizer, hooks. It does not run during {excluded}. All runs together took "
+        f"{duration(total)} on it.",
+        "“Pays” at a budget: with the baseline's training time the arm reaches a better result. “Pays” at a target: the "
+        "arm reaches that quality in less training time. “Costs” is the opposite. “Not proven” means this study cannot "
+        "tell; it does not mean that there is no effect.",
+        "A bound (≥ or ≤) stands where some runs never reached a target: the true factor is at least or at most that.",
+        "Runs of two arms with the same seed start from the same weights where they have the same layers and see the "
+        "same data in the same order. That is why they are compared in pairs.",
+    ]
+    return _section("reading", "How to read this page", *(element("p", paragraph) for paragraph in text))

@@ -1,0 +1,89 @@
+"""The command line: one file per verb, imported when its verb is used.
+
+Exit status: 0 done, 1 failed, 2 usage, 3 the budget ended before three seeds were complete, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import hasten
+
+__all__ = ["Interrupted", "UsageError", "main"]
+
+# verb -> what `hasten --help` says of it; its function has the same name and lives in the module of that name.
+VERBS = {
+    "compare": "Compare ways to train on a workload: which pay, at which budgets, how sure is that?",
+    "report": "Write the report of a study as one HTML page.",
+    "methods": "List the methods, or show one's arguments and card.",
+    "schedule": "Draw a learning-rate schedule.",
+    "doctor": "Say what is installed and what this machine offers.",
+    "new": "Write a workload file to start from.",
+}
+
+
+class UsageError(ValueError):
+    """The command as written makes no sense; exit status 2."""
+
+
+class Interrupted(Exception):  # noqa: N818  (not an error)
+    """Ctrl-C, after what could be saved was saved; exit status 130."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `hasten VERB ...` and return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return 130
+    except Interrupted:
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        print(f"hasten: {_in_words(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _run(words: list[str]) -> int:
+    try:
+        import cyclopts
+    except ImportError:
+        print("hasten: the command line needs the extra `bench`: pip install 'hasten[bench]'", file=sys.stderr)
+        return 1
+    app = cyclopts.App(
+        name="hasten",
+        help="Make deep learning cheaper, and prove it.\n\nAdd --debug to any command to see a traceback.",
+        version=hasten.__version__,
+        default_parameter=cyclopts.Parameter(negative=()),
+        result_action="return_value",
+    )
+    for verb, summary in VERBS.items():
+        app.command(f"hasten.cli.{verb}:{verb}", name=verb, help=summary)
+    if not words:
+        words = ["--help"]
+    try:
+        result: Any = app(words, exit_on_error=False)
+    except cyclopts.CycloptsError:
+        return 2  # cyclopts has printed what is wrong
+    sys.stdout.flush()
+    return result if isinstance(result, int) else 0
+
+
+def _in_words(error: Exception) -> str:
+    """One clear line (or a few) for people; `--debug` shows where it came from."""
+    text = str(error).strip()
+    known = isinstance(error, (ValueError, TypeError, RuntimeError, ImportError, OSError))
+    return text if known and text else f"{type(error).__name__}: {text}. Run with --debug for the traceback."
+
+
+def offline(flag: bool) -> None:
+    """Forbid downloads in this process and its workers."""
+    if flag:
+        os.environ["HASTEN_OFFLINE"] = "1"

@@ -1,0 +1,180 @@
+"""`hasten compare`: which of these pays?"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from . import Interrupted, UsageError, offline
+from .arms import parse_arms
+
+__all__ = ["compare"]
+
+
+def compare(
+    workload: str | None = None,
+    *,
+    arms: str | None = None,
+    baseline: str | None = None,
+    seeds: int = 5,
+    curve: str = "auto",
+    duration: str | None = None,
+    points: int | None = None,
+    mult: float | None = None,
+    budget: str | None = None,
+    margin: float | None = None,
+    out: Path | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    dry_run: bool = False,
+    no_download: Annotated[bool, Parameter(name="--offline")] = False,
+    from_: Path | None = None,
+    minimize: bool = False,
+    json: bool = False,
+) -> int:
+    """Compare ways to train on a workload, and report which pay, at which budgets, and how sure that is.
+
+    The study lives in a folder; the same command resumes it after an interruption.
+
+    Parameters
+    ----------
+    workload
+        digits, charlm, fashion_mnist, cifar10, cifar10_jpeg, shakespeare, or a Python file of your own.
+    arms
+        For example 'base,blur=blurpool,both=blurpool+label_smoothing(0.1)'. The first is the baseline.
+    baseline
+        The arm that the others are compared with.
+    seeds
+        Seeds per arm.
+    curve
+        auto, cyclic (one run gives every point) or separate (one run per point).
+    duration
+        Training length: 15ep, 500step, 2e6tok.
+    points
+        Budgets on the curve.
+    mult
+        Ratio of successive cycle lengths.
+    budget
+        Wall time: 90s, 10min, 2h. A seed that is not expected to fit is not started.
+    margin
+        The loss in the metric that you would accept.
+    out
+        The study's folder.
+    workers
+        Processes (default: physical cores).
+    device
+        cpu or cuda.
+    dry_run
+        Print what would run, and stop.
+    no_download
+        Never download data.
+    from_
+        Statistics on your own logs instead: a CSV file with the columns arm, seed, time, metric.
+    minimize
+        With --from: a lower metric is better.
+    json
+        Print the result as JSON on standard output.
+    """
+    offline(no_download)
+    if from_ is not None:
+        return _from_logs(from_, baseline=baseline, margin=margin, minimize=minimize, as_json=json)
+    if workload is None:
+        raise UsageError("compare: expected a workload. For example: hasten compare digits")
+    plan = _plan(
+        workload, arms, baseline=baseline, seeds=seeds, curve=curve, duration=duration, points=points, mult=mult,
+        device=device,
+    )  # fmt: skip
+    print(_plan_text(plan, budget), file=sys.stderr)
+    if dry_run:
+        return 0
+    from hasten.bench.study import run_study
+
+    command = shlex.join(["hasten", *sys.argv[1:]])
+    study = run_study(plan, budget=budget, margin=margin, out=out, workers=workers, command=command)
+    page = study.report()
+    _show(study.data, json)
+    print(f"Report: {page}", file=sys.stderr)
+    if study.status == "interrupted":
+        raise Interrupted
+    return 3 if study.status == "budget" and _complete_seeds(study) < 3 else 0
+
+
+def _plan(workload: str, arms: str | None, **options: Any) -> Any:
+    """The checked plan; whatever is wrong here is a matter of usage, nothing has run."""
+    from hasten.bench.study import plan_study
+    from hasten.bench.workloads import arms_of, load, module_of
+
+    try:
+        loaded = load(workload)
+        text = arms if arms is not None else arms_of(loaded)
+        return plan_study(loaded, parse_arms(text, module_of(loaded)), **options)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _plan_text(plan: Any, budget: str | None) -> str:
+    """Arms, runs, curve, expected time and disk, in a few lines."""
+    jobs = plan.jobs()
+    lines = [f"{plan.workload.name}: {plan.workload.summary}"] if plan.workload.summary else [plan.workload.name]
+    for name, program in plan.arms.items():
+        methods = " + ".join(str(method) for method in program.methods) or "the baseline program"
+        lines.append(f"  {name}: {methods}")
+    lines.append(f"{len(jobs)} runs over {len(plan.seeds)} seeds, {plan.steps():,} steps; {plan.reason}")
+    lines.append(f"budgets: {', '.join(plan.budgets())}")
+    lines.append(_expectation(plan, budget))
+    return "\n".join(lines)
+
+
+def _expectation(plan: Any, budget: str | None) -> str:
+    from hasten._core.machine import logical_cores, physical_cores
+    from hasten.bench.estimate import estimate
+
+    workers = physical_cores() or logical_cores()
+    found = estimate(plan)
+    seconds = found.seconds_per_step * plan.steps() / workers
+    megabytes = (found.checkpoint_bytes * workers + 4096 * len(plan.jobs())) / 1e6
+    limit = f", budget {budget}" if budget else ""
+    return f"expected: about {_span(seconds)} on {workers} cores{limit}, {megabytes:.1f} MB of disk"
+
+
+def _span(seconds: float) -> str:
+    return f"{max(1, round(seconds))} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _complete_seeds(study: Any) -> int:
+    """The smallest number of ended seeds over the arms."""
+    ended: dict[str, set[int]] = {arm["name"]: set() for arm in study.data["study"]["arms"]}
+    for run in study.data["runs"]:
+        if run["counts"]:
+            ended[run["arm"]].add(run["seed"])
+    return min(len(seeds) for seeds in ended.values())
+
+
+def _from_logs(path: Path, *, baseline: str | None, margin: float | None, minimize: bool, as_json: bool) -> int:
+    from hasten.bench.results import data_from_logs
+
+    try:
+        data = data_from_logs(path, baseline=baseline, margin=margin, minimize=minimize)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+    _show(data, as_json)
+    return 0
+
+
+def _show(data: dict[str, Any], as_json: bool) -> None:
+    from hasten.bench.report.export import to_json
+    from hasten.bench.report.terminal import table
+
+    if as_json:
+        print(to_json(data))
+        return
+    terminal = sys.stdout.isatty()
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    width = shutil.get_terminal_size().columns if terminal else 100
+    print(table(data, width=width, color=terminal and "NO_COLOR" not in os.environ, unicode=unicode))

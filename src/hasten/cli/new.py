@@ -1,0 +1,30 @@
+"""`hasten new workload`: a commented example to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import UsageError
+
+__all__ = ["new"]
+
+
+def new(what: str = "workload", path: Path = Path("my_workload.py")) -> int:
+    """Write a file to start from. An existing file is never overwritten.
+
+    Parameters
+    ----------
+    what
+        "workload".
+    path
+        Where to write it.
+    """
+    from hasten.bench.workloads.template import template
+
+    if what != "workload":
+        raise UsageError(f"new: expected 'workload', got {what!r}.")
+    if path.exists():
+        raise UsageError(f"new: {path} exists; it is never overwritten. Pass another name.")
+    path.write_text(template(), encoding="utf-8")
+    print(f"{path}: edit its four functions, then: hasten compare {path}")
+    return 0
