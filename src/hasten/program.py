@@ -38,6 +38,7 @@ SINGLE = (
     "model", "data", "sampler", "loss", "param_groups", "optimizer", "schedule",
     "duration", "batch_size", "microbatch", "precision", "compile",
 )  # fmt: skip
+CALLS = SINGLE[:7]
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -105,6 +106,10 @@ class Program:
 
     def __post_init__(self) -> None:
         parse_duration(self.duration)
+        for name in CALLS:
+            if not isinstance(getattr(self, name), Call):
+                fix = f"Write {name}=call(...) for a factory, {name}=bind(...) for a partial."
+                raise refuse_type("Program", f"{name} as a Call", getattr(self, name), fix)
         for name in ("batch_size", "microbatch"):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
@@ -146,10 +151,17 @@ class Program:
         """The program with one more entry in an ordered slot (for writing methods)."""
         if slot not in ORDERED:
             raise refuse("Program.append", f"a slot among {', '.join(ORDERED)}", repr(slot), near(slot, ORDERED))
-        return dataclasses.replace(self, **{slot: (*getattr(self, slot), Entry(name, what, stage))})
+        return self.set(**{slot: (*getattr(self, slot), Entry(name, what, stage))})
 
     def set(self, **slots: Any) -> Program:
-        """The program with slots replaced as they stand (for writing methods)."""
+        """The program with slots replaced as they stand (for writing methods).
+
+        Raises:
+            ProgramError: the program has methods already, which the next `then` would apply to the old slots.
+        """
+        if self.methods:
+            fix = "Change the slot below the methods with replace(...), or write a method."
+            raise ProgramError(f"Program.set: expected a program without methods, got {', '.join(self._names())}. {fix}")
         return dataclasses.replace(self, **slots)
 
     @property
@@ -173,10 +185,10 @@ class Program:
         single = [inner for name in SINGLE for inner in calls.walk(getattr(self, name))]
         return single + [inner for slot in ORDERED for entry in getattr(self, slot) for inner in calls.walk(entry.call)]
 
-    def digests(self) -> set[str]:
+    def digests(self) -> frozenset[str]:
         """The digests of the user files that this program names."""
         named = [*self.calls(), *(method.call for method in self.methods)]
-        return {c.target.split(":")[1] for c in named if c.target.startswith("user:")}
+        return frozenset(c.target.split(":")[1] for c in named if c.target.startswith("user:"))
 
     def to_json(self) -> str:
         """Canonical JSON of the program: the base record and the methods."""
@@ -189,7 +201,8 @@ class Program:
 
         Args:
             text: the JSON.
-            trust: allow code beyond hasten, torch.optim and installed plug-ins (a user's file, any package).
+            trust: allow code beyond the catalogue (a user's file, any package). Without it only these are reached:
+                hasten's rooms, methods and workloads, torch.optim, and packages of installed plug-ins.
 
         Raises:
             ValueError: not a program, code that is not trusted, or methods that no longer give the stored record.
@@ -197,13 +210,14 @@ class Program:
         try:
             data = json.loads(text)
             base = cls(**{name: _field(name, value) for name, value in data["base"].items()})
-            methods = [(str(name), decode(value)) for name, value in data["methods"]]
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            methods = [(str(name), _method_call(value)) for name, value in data["methods"]]
+            stored = data["record"]
+        except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
             raise refuse("Program.from_json", "the JSON of a program", f"{type(error).__name__}: {error}") from error
         if not trust:
             _check_trusted([*base.calls(), *(inner for _, what in methods for inner in calls.walk(what))])
         program = base.then(*(Method.of(name, what) for name, what in methods))
-        if program.record() != data["record"]:
+        if program.record() != stored:
             fix = "Re-run the study with this version, or use the version that wrote it."
             raise refuse("Program.from_json", "methods that build the stored record", "another program", fix)
         return program
@@ -221,12 +235,30 @@ def _field(name: str, value: Any) -> Any:
     return decode(value)
 
 
+def _method_call(data: Any) -> Call:
+    what = decode(data)
+    if not isinstance(what, Call):
+        raise refuse_type("Program.from_json", "a method's call", what)
+    return what
+
+
+# What JSON may name without being trusted: pieces that compute, and nothing that reads, writes or builds other calls.
+_CATALOGUE = (
+    "hasten.methods", "hasten.optim", "hasten.schedules", "hasten.losses", "hasten.surgery", "hasten.data",
+    "hasten._core.clock", "hasten._core.params", "hasten.bench.models", "torch.optim",
+)  # fmt: skip
+_WORKLOADS = "hasten.bench.workloads."
+_WORKLOAD_PARTS = ("model", "data", "train_data", "test_data", "train_part", "test_part", "loss", "metric")
+
+
 def _check_trusted(named: Iterable[Call]) -> None:
-    """Only catalogue code: `_core.call.resolve` also checks that the object comes from the package it names."""
-    packages = {"hasten", *(point.value.split(":")[0].split(".")[0] for point in plug_ins())}
+    """Catalogue code only. `_core.call.resolve` also demands that the module defines what is named."""
+    catalogue = (*_CATALOGUE, *(point.value.split(":")[0].split(".")[0] for point in plug_ins()))
     for what in named:
-        module = what.target.rpartition(":")[0]
-        if module.split(".")[0] not in packages and not module.startswith("torch.optim"):
+        module, _, name = what.target.rpartition(":")
+        piece = any(module == known or module.startswith(f"{known}.") for known in catalogue)
+        part = module.startswith(_WORKLOADS) and name in _WORKLOAD_PARTS
+        if not (piece or part) or "." in name:
             fix = "Read the code first, then pass trust=True."
             raise refuse("Program.from_json", "catalogue code only", repr(what.target), fix)
 
@@ -294,7 +326,7 @@ class MethodFactory:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Method:
         given = self.__signature__.bind(*args, **kwargs).arguments
-        filled = calls.fill(calls.name_of(self.function), self.__signature__.parameters, given, bound=False)
+        filled = calls.fill(calls.name_of(self), self.__signature__.parameters, given, bound=False)
         return Method(self.name, dataclasses.replace(filled, bind=True), self.card)
 
     def __repr__(self) -> str:
@@ -322,7 +354,7 @@ def _fold(base: Program, methods: tuple[Method, ...]) -> Program:
         _verify(item, program, changed)
         program = changed
     rank = {item.name: position for position, item in enumerate(_by_after(methods))}
-    slots = {slot: _sorted_entries(getattr(program, slot), getattr(base, slot), rank) for slot in ORDERED}
+    slots: dict[str, Any] = {slot: _sorted_entries(getattr(program, slot), getattr(base, slot), rank) for slot in ORDERED}
     return dataclasses.replace(program, **slots, base=base if methods else None, methods=ordered)
 
 
@@ -342,7 +374,7 @@ def _check_set(methods: tuple[Method, ...]) -> None:
 
 
 def _order(methods: tuple[Method, ...]) -> tuple[Method, ...]:
-    """The order of application: per slot replace before wrap, then `after`; ties by name."""
+    """The order of application: per slot replace before wrap and append, then `after`; ties by name."""
     before: dict[str, set[str]] = {item.name: set() for item in methods}
     for item in methods:
         before[item.name] |= {other.name for other in methods if other.kind in item.card.after and other is not item}
@@ -359,6 +391,9 @@ def _order(methods: tuple[Method, ...]) -> tuple[Method, ...]:
                     hint = "Their cards must say which one is `after` the other."
                     raise ProgramError(f"Program.then: {one.name} and {two.name} both wrap {slot}. {hint}")
             before[one.name] |= {item.name for item in replacing}
+        for one in methods:
+            if one.card.touches.get(slot) == "append":
+                before[one.name] |= {item.name for item in replacing}
     by_name = {item.name: item for item in methods}
     return tuple(by_name[name] for name in _topological(before))
 

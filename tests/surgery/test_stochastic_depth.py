@@ -58,6 +58,7 @@ def test_rate_0_and_evaluation_are_the_plain_model(method: str) -> None:
     assert torch.equal(model(x), plain(x)), "at rate 0 nobody has to draw"
     apply_stochastic_depth(strong := reference.tiny(), drop_rate=0.9, method=method)
     assert torch.equal(strong.eval()(x), reference.tiny().eval()(x))
+    assert all(module.flops_key for module in wrapped(strong))
 
 
 def test_the_expectation_over_masks_is_the_evaluation_output() -> None:
@@ -116,6 +117,7 @@ def test_a_dropped_block_is_not_computed_and_gets_no_gradient() -> None:
     for index, module in enumerate(wrapped(model)):
         module.branch.register_forward_hook(lambda *_, index=index: calls.append(index))
     set_kept(model, True, False, True)
+    assert [module.flops_key for module in wrapped(model)] == [True, False, True]
     model(reference.images()).sum().backward()
     assert calls == [0, 2]
     assert all(p.grad is None for p in model.blocks[1].branch.parameters())

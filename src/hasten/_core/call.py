@@ -16,7 +16,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,14 +129,18 @@ def name_of(fn: Callable[..., Any]) -> str:
     if "<" in qualname or module == "__main__":
         fix = "Other processes must be able to import it: move it to the top level of a file (`hasten new workload`)."
         raise refuse_type("call", "code with a name that other processes can import", f"{module}:{qualname}", fix)
-    digest = sources.digest_of(module)
-    return f"user:{digest}:{qualname}" if digest else f"{module}:{qualname}"
+    place = sources.place_of(fn)
+    target = f"user:{place}:{qualname}" if place else f"{module}:{qualname}"
+    if resolve(target) != fn:  # a bound method, or a name that was given to something else since
+        fix = "Pass a function or class that its file still knows under its own name."
+        raise refuse_type("call", f"what {module}:{qualname} names", fn, fix)
+    return target
 
 
 def resolve(target: str) -> Any:
     """The function or class behind a target.
 
-    The object must come from the package that the target names: `hasten.x:subprocess.run` finds nothing.
+    The object must be defined in the module that the target names: `hasten.x:subprocess.run` finds nothing.
     """
     head, _, qualname = target.rpartition(":")
     if head.startswith("user:"):
@@ -150,9 +154,9 @@ def resolve(target: str) -> Any:
         if not hasattr(holder, part):
             raise refuse("program", "code that exists", repr(target), near(part, vars(holder)))
         holder = getattr(holder, part)
-    home = getattr(holder, "__module__", "") or ""
-    if not head.startswith("user:") and home.split(".")[0] != head.split(".")[0]:
-        raise refuse("program", f"code of the package {head.split('.')[0]!r}", repr(target))
+    home = getattr(holder, "__module__", None)
+    if not head.startswith("user:") and home != head:
+        raise refuse("program", f"code that {head} defines", repr(target))
     return holder
 
 
@@ -163,9 +167,11 @@ def _value(where: str, value: Any, annotation: Any) -> Value:
     if isinstance(value, (bool, int, float)):
         return _number(where, value, annotation)
     if isinstance(value, (list, tuple)):
-        return tuple(_value(where, part, _inner(annotation)) for part in value)
+        inner = _inner(annotation, len(value))
+        return tuple(_value(where, part, kind) for part, kind in zip(value, inner, strict=True))
     if isinstance(value, Mapping):
-        return Map({str(name): _value(where, part, inspect.Parameter.empty) for name, part in value.items()})
+        kind = _inner(annotation, 2)[1]
+        return Map({str(name): _value(where, part, kind) for name, part in value.items()})
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return call(type(value), **{field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
     if callable(value):
@@ -183,7 +189,7 @@ def _number(where: str, value: bool | int | float, annotation: Any) -> bool | in
     if isinstance(value, int) and float in kinds and int not in kinds:
         return float(value)
     if isinstance(value, float) and int in kinds and float not in kinds:
-        if not value.is_integer():
+        if value % 1:
             raise refuse_type(where, "a whole number", describe(value))
         return int(value)
     return value
@@ -198,11 +204,17 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
-def _inner(annotation: Any) -> Any:
+def _inner(annotation: Any, count: int) -> tuple[Any, ...]:
+    """The annotations of a container's `count` parts; for a mapping, of its names and values."""
     for member in _members(annotation):
-        if typing.get_origin(member) in (tuple, list):
-            return typing.get_args(member)[0]
-    return inspect.Parameter.empty
+        origin, inner = typing.get_origin(member), typing.get_args(member)
+        if origin is tuple and len(inner) == count and inner[-1] is not Ellipsis:
+            return inner
+        if origin in (tuple, list, Sequence) and inner:
+            return (inner[0],) * count
+        if origin in (dict, Mapping) and len(inner) == count:
+            return inner
+    return (inspect.Parameter.empty,) * count
 
 
 def walk(value: Value) -> list[Call]:

@@ -6,9 +6,9 @@ claim: it is checked against the program before and after the method (see `haste
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from .checks import check, refuse
@@ -20,7 +20,7 @@ HORIZONS = ("none", "reversible", "irreversible")
 TOUCHES = ("replace", "wrap", "append")
 
 
-class Component(str, Enum):
+class Component(StrEnum):
     """The part of training a method acts on."""
 
     FUNCTION = "function"
@@ -28,7 +28,7 @@ class Component(str, Enum):
     OPTIMIZATION = "optimization"
 
 
-class Action(str, Enum):
+class Action(StrEnum):
     """What a method does to it: the five verbs of the taxonomy."""
 
     REMOVE = "remove"
@@ -84,14 +84,14 @@ class Card:
     """
 
     summary: str
-    component: Component
-    action: Action
+    component: Component | str
+    action: Action | str
     touches: Mapping[str, str]
-    after: frozenset[str] = frozenset()
+    after: Set[str] = frozenset()
     conflicts: Mapping[str, str] = field(default_factory=Map)
-    needs: frozenset[str] = frozenset()
+    needs: Set[str] = frozenset()
     horizon: str = "none"
-    exact: frozenset[str] = frozenset({"resume", "workers", "compile", "microbatch"})
+    exact: Set[str] = frozenset({"resume", "workers", "compile", "microbatch"})
     cost: str = ""
     evidence: tuple[str, ...] = ()
     source: str = ""

@@ -82,4 +82,6 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def missing_extra(call: str, package: str, extra: str) -> ImportError:
     """The error of an optional package that is not installed: it names the extra to install."""
-    return ImportError(f"{call}: needs {package}, which is not installed. Install it with: pip install 'hasten[{extra}]'")
+    return ImportError(
+        f"{call}: needs {package}, which is not installed. Install it with: pip install 'hasten[{extra}]'"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -124,6 +124,11 @@ class Tick:
     def token(self) -> int:
         """Tokens drawn so far; 0 where samples are not sequences."""
         return self.sample * self.tokens_per_sample
+
+    @property
+    def after(self) -> Tick:
+        """One step later, in the same cycle: the time once this step is done."""
+        return replace(self, step=self.step + 1)
 
     @property
     def progress(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from .store import RunKey, Store
 __all__ = ["DRIFT", "Book", "counting"]
 
 DRIFT = 1.10  # a run whose calibration is this much slower than the study's median is tried again
-ENDED = ("done", "failed")  # a failed run is an end: the same program and seed would fail again
+ENOUGH = 4  # calibrated runs from which on there is a usual speed to compare with
+ENDED = ("done", "failed")
+
+Place = tuple[str, int, int]  # (arm, seed, first point): what all attempts at one run share
 
 
 class Book:
@@ -33,31 +37,54 @@ class Book:
             and self.prints.get(key.arm) == key.fingerprint
         ]
 
-    def finished(self) -> set[tuple[str, int, int]]:
-        """(arm, seed, first point) of every run that came to its end."""
-        return {_place(run["key"]) for run in self.runs() if run["status"] in ENDED}
+    def pending(self) -> list[Job]:
+        """The plan's runs that have not come to their end.
+
+        A run that failed by its numbers has: the same program and seed would fail again. One that raised or lost its
+        process is tried again when the same command is given again; its cause may be gone.
+        """
+        finished = {
+            _place(run["key"])
+            for run in self.runs()
+            if run["status"] == "done" or (run["status"] == "failed" and not run["data"].get("again"))
+        }
+        return [job for job in self.plan.jobs() if _place(job) not in finished]
 
     def next_key(self, job: Job) -> RunKey:
         """The key of the next attempt at a job."""
-        place = (job.arm, job.seed, job.first)
-        attempt = sum(_place(run["key"]) == place for run in self.runs())
+        attempt = sum(_place(run["key"]) == _place(job) for run in self.runs())
         return RunKey(job.arm, self.prints[job.arm], self.environment, job.seed, self.curve, job.first, attempt)
 
-    def bury_stale(self) -> None:
-        """Runs that a killed driver left as running were interrupted; their checkpoints are picked up."""
+    def tidy(self) -> None:
+        """Put in order what a killed driver left: runs called running, files half-written or needed no more."""
         for run in self.store.runs():
             if run["status"] == "running":
                 self.store.put_run(run["key"], "interrupted", run["data"])
+        pending = self.pending()
+        for job in self.plan.jobs():
+            if job not in pending:
+                self.checkpoint(job).unlink(missing_ok=True)
+        for aside in self._checkpoints.glob(".*"):  # of `durable.write_atomically`
+            aside.unlink(missing_ok=True)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.store.folder / "checkpoints"
 
     def checkpoint(self, job: Job) -> Path:
         """The checkpoint file of a job, the same for all its attempts."""
-        name = safe_name(f"{job.arm}-seed{job.seed}-point{job.first}")
-        return self.store.folder / "checkpoints" / f"{name}-{self.prints[job.arm][:8]}.pt"
+        return self._checkpoints / f"{self._stem(job)}.pt"
 
     def log(self, key: RunKey) -> Path:
         """The log file of one attempt."""
-        name = safe_name(f"{key.arm}-seed{key.seed}-point{key.first}-{key.attempt}")
-        return self.store.folder / "logs" / f"{name}.log"
+        return self.store.folder / "logs" / f"{self._stem(key)}-{key.attempt}.log"
+
+    def _stem(self, run: Job | RunKey) -> str:
+        """A file name for people, and eight digits that keep apart what it does not show (arms "a b" and "a_b")."""
+        arm, seed, first = _place(run)
+        full = repr((arm, self.prints[arm], self.environment, self.curve))
+        digest = hashlib.sha256(full.encode()).hexdigest()[:8]
+        return f"{_safe(arm)}-seed{seed}-point{first}-{digest}"
 
     def mark_drift(self) -> list[Job]:
         """Compare each run's calibration with the study's median, mark what drifted, return what was tried only once.
@@ -65,41 +92,42 @@ class Book:
         The slowest first: if not all can be tried again, these matter most.
         """
         runs = [run for run in self.runs() if run["status"] == "done"]
-        slow = {run["key"]: max(run["data"]["calibration"][when] for when in ("before", "after")) for run in runs}
-        if len(slow) < 4:
-            return []  # no usual speed to compare with
-        usual = statistics.median(slow.values())
-        for run in runs:
-            data, ratio = run["data"], slow[run["key"]] / usual
-            calibration = {**data["calibration"], "ratio": ratio}
-            self.store.put_run(run["key"], "done", {**data, "calibration": calibration, "drifted": ratio > DRIFT})
+        if len(runs) < ENOUGH:
+            return []
+        slow = [max(run["data"]["calibration"][when] for when in ("before", "after")) for run in runs]
+        usual = statistics.median(slow)
         tries = [_place(run["key"]) for run in runs]
-        again = sorted(
-            (key for key, time in slow.items() if time / usual > DRIFT and tries.count(_place(key)) == 1),
-            key=lambda key: -slow[key],
-        )
-        jobs = {(job.arm, job.seed, job.first): job for job in self.plan.jobs()}
-        return [jobs[_place(key)] for key in again if _place(key) in jobs]
+        again: list[tuple[float, Place]] = []
+        for run, place, seconds in zip(runs, tries, slow, strict=True):
+            ratio = seconds / usual
+            calibration = {**run["data"]["calibration"], "ratio": ratio}
+            marked = {**run["data"], "calibration": calibration, "drifted": ratio > DRIFT}
+            if marked != run["data"]:
+                self.store.put_run(run["key"], "done", marked)
+            if ratio > DRIFT and tries.count(place) == 1:
+                again.append((ratio, place))
+        jobs = {_place(job): job for job in self.plan.jobs()}
+        return [jobs[place] for _, place in sorted(again, reverse=True) if place in jobs]
 
 
-def _place(key: RunKey) -> tuple[str, int, int]:
-    return key.arm, key.seed, key.first
+def _place(run: Job | RunKey) -> Place:
+    return run.arm, run.seed, run.first
 
 
-def safe_name(text: str) -> str:
-    """`text` as part of a file name."""
+def _safe(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)[:80]
 
 
 def counting(runs: list[dict[str, Any]]) -> set[RunKey]:
-    """Of several attempts at one run the one that counts: ended, undisturbed if any is, then the least drifted."""
-    best: dict[tuple[str, int, int], tuple[Any, RunKey]] = {}
+    """Of several attempts at one run the one that counts: done if any is, undisturbed if any is, the least drifted."""
+    best: dict[Place, tuple[Any, RunKey]] = {}
     for run in runs:
         if run["status"] not in ENDED:
             continue
         data, key = run["data"], run["key"]
         disturbed = bool(data.get("drifted")) + bool(data.get("resumed"))
-        rank = (disturbed, data.get("calibration", {}).get("ratio", 1.0), key.attempt)
+        ratio = data.get("calibration", {}).get("ratio", 1.0)
+        rank = (run["status"] != "done", disturbed, ratio, key.attempt)
         if _place(key) not in best or rank < best[_place(key)][0]:
             best[_place(key)] = (rank, key)
     return {key for _, key in best.values()}

@@ -7,11 +7,13 @@ the model, the optimizer, what each hook holds, the clock, and the points alread
 from __future__ import annotations
 
 import io
-import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from .durable import write_atomically
 
 __all__ = ["load", "save"]
 
@@ -26,39 +28,25 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save({"version": VERSION, **state}, buffer)
-    write_atomically(path, buffer.getvalue())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside `path`, sync, rename over it, sync the folder: a reader sees the old or the new file, whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # a rename is durable once its folder is synced; Windows has no such call
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    write_atomically(path, buffer.getbuffer())
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
     """The checkpoint at `path`, or None if there is none or it is of another version or damaged.
 
-    Damage can only come from outside (a bad disk, an edited file): the run then starts again, which costs time and
-    nothing else, because a run is a function of its program and seed.
+    Damage can only come from outside (a bad disk, an edited file): it is warned of and the run starts again, which
+    costs time and nothing else, because a run is a function of its program and seed.
     """
     if not path.is_file():
         return None
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception:  # torch raises many kinds here; all of them mean: not a checkpoint of ours
-        return None
-    return state if isinstance(state, dict) and state.get("version") == VERSION else None
+    except Exception as error:  # torch raises many kinds here; all of them mean: not a checkpoint of ours
+        return _useless(path, f"it is damaged ({type(error).__name__})")
+    if not isinstance(state, dict) or state.get("version") != VERSION:
+        return _useless(path, f"it is not of version {VERSION}")
+    return state
+
+
+def _useless(path: Path, why: str) -> None:
+    warnings.warn(f"{path}: cannot use this checkpoint, {why}; the run starts again.", RuntimeWarning, stacklevel=3)

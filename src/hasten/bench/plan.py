@@ -67,7 +67,7 @@ class Plan:
         """Runs in interleaved order: seed by seed, the arms in turn A B C, C B A, so that drift meets all alike."""
         found = []
         for position, seed in enumerate(self.seeds):
-            names = list(self.arms) if position % 2 == 0 else list(reversed(self.arms))
+            names = list(self.arms) if position % 2 == 0 else list(self.arms)[::-1]
             found += [Job(name, seed, points) for points in self.curve.runs() for name in names]
         return found
 
@@ -188,7 +188,7 @@ def _test_digests(source: Any, seed: int) -> list[str] | None:
 
 
 def _digest(tensor: torch.Tensor) -> str:
-    return hashlib.sha256(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()).hexdigest()
+    return hashlib.sha256(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data).hexdigest()
 
 
 def _kind(wanted: str, programs: Mapping[str, Program], base: Program) -> tuple[str, str]:

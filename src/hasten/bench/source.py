@@ -94,7 +94,9 @@ class BatchSource:
             return
         from torch.utils.data import DataLoader
 
-        yield from DataLoader(fetcher, batch_size=None, num_workers=self.workers, multiprocessing_context="spawn")
+        # A map-style dataset is anything with __len__ and __getitem__; the class torch annotates is not needed.
+        dataset: Any = fetcher
+        yield from DataLoader(dataset, batch_size=None, num_workers=self.workers, multiprocessing_context="spawn")
 
 
 class _Fetcher:

@@ -48,9 +48,9 @@ def methods(
     if reversible:
         chosen = [factory for factory in chosen if factory.card.horizon != "irreversible"]
     width = max((len(factory.name) for factory in chosen), default=0)
-    for factory in sorted(chosen, key=lambda item: (item.card.component.value, item.name)):
+    for factory in sorted(chosen, key=lambda item: (item.card.component, item.name)):
         card = factory.card
-        print(f"{factory.name:<{width}}  {card.component.value:<12} {card.action.value:<8}  {card.summary}")
+        print(f"{factory.name:<{width}}  {card.component:<12} {card.action:<8}  {card.summary}")
     return 0
 
 
@@ -70,8 +70,8 @@ def _chosen(
     return [
         factory
         for factory in found
-        if component in (None, factory.card.component.value)
-        and action in (None, factory.card.action.value)
+        if component in (None, factory.card.component)
+        and action in (None, factory.card.action)
         and (touches is None or touches in factory.card.touches)
     ]
 
@@ -81,7 +81,7 @@ def card_text(factory: MethodFactory) -> str:
     card = factory.card
     lines = [f"{factory.name}{_signature(factory)}", f"  {card.summary}", "", f"  {inspect.getdoc(factory) or ''}", ""]
     facts = {
-        "component x action": f"{card.component.value} x {card.action.value}",
+        "component x action": f"{card.component} x {card.action}",
         "touches": ", ".join(f"{slot} ({how})" for slot, how in card.touches.items()),
         "needs": ", ".join(sorted(card.needs)) or "nothing",
         "conflicts": "; ".join(f"{other}: {why}" for other, why in card.conflicts.items()) or "none",

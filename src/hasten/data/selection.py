@@ -41,7 +41,7 @@ def select_by_loss(
     Drawn without replacement with chances proportional to `(rank percentile) ** (1 / keep - 1)`; the percentile of
     rank `r` (0 is the lowest loss) is `(r + 1/2) / batch`. The losses come from a forward pass without gradients, which
     costs about a third of a training step: unless `keep` is well below 2/3, nothing is gained
-    (docs/methods/selection.md).
+    (docs/methods/selective_backprop.md).
 
     Args:
         losses: one finite value per sample, (batch,).

@@ -1,8 +1,8 @@
 """Methods: speedups as functions from programs to programs. Thin wrappers; the pieces work alone.
 
 >>> from hasten.methods import catalogue
->>> catalogue()["blurpool"].card.component.value
-'function'
+>>> catalogue()["blurpool"].card.component
+<Component.FUNCTION: 'function'>
 """
 
 from __future__ import annotations

@@ -44,9 +44,16 @@ def mixup(program: Program, name: str, alpha: float = 0.2, per_sample: bool = Fa
         source="arXiv 1905.04899",
     )
 )
-def cutmix(program: Program, name: str, alpha: float = 1.0, uniform_sampling: bool = False) -> Program:
+def cutmix(
+    program: Program,
+    name: str,
+    alpha: float = 1.0,
+    uniform_sampling: bool = False,
+    per_sample: bool = False,
+) -> Program:
     """Paste boxes (see `hasten.data.cutmix`)."""
-    mixed = program.append("batch", name, bind(cutmix_batch, alpha=alpha, uniform_sampling=uniform_sampling), stage=60)
+    paste = bind(cutmix_batch, alpha=alpha, uniform_sampling=uniform_sampling, per_sample=per_sample)
+    mixed = program.append("batch", name, paste, stage=60)
     return mixed.append("losses", name, bind(interpolated), stage=20)
 
 

@@ -30,7 +30,7 @@ class ControllerHook:
             raise refuse("ControllerHook", "when 'before_step' or 'after_step'", repr(when))
         self.make, self.unit = controller, unit
         self.controller: Any = None
-        setattr(self, when, self._step)
+        setattr(self, when, getattr(self, f"_{when}"))
 
     def setup(self, run: RunState) -> None:
         """Make the controller, or bind it to a rebuilt model."""
@@ -39,8 +39,11 @@ class ControllerHook:
         else:
             self.controller.rebind(run.model, run.optimizer)
 
-    def _step(self, run: RunState) -> None:
+    def _before_step(self, run: RunState) -> None:
         self.controller.step(*run.tick.clock(self.unit))
+
+    def _after_step(self, run: RunState) -> None:
+        self.controller.step(*run.tick.after.clock(self.unit))
 
     def for_eval(self, model: nn.Module, run: RunState) -> nn.Module:
         """The model to evaluate, as the controller gives it."""

@@ -80,16 +80,17 @@ class StochasticDepth(nn.Module):
         if not self.drawn:
             fix = "Call draw_stochastic_depth(model, batch_size, generator) before the forward pass."
             raise RuntimeError(f"StochasticDepth: expected a mask drawn for this training pass, got none. {fix}")
-        if self.method == "block":
-            if not torch.compiler.is_compiling() and not self.kept:
-                return x.new_zeros(())
-            out = self.branch(x)
-            return out * self.mask.to(out.dtype)
+        # Compiling is asked first, so that no compiled graph depends on `kept`, which changes with every draw.
+        if self.method == "block" and not torch.compiler.is_compiling() and not self.kept:
+            return x.new_zeros(())
         out = self.branch(x)
-        if out.shape[0] != self.mask.shape[0]:
-            fix = "Draw with the batch size of this forward pass."
-            raise refuse("StochasticDepth", f"a batch of {self.mask.shape[0]}, as drawn", f"{out.shape[0]}", fix)
-        return out * self.mask.to(out.dtype).view(-1, *[1] * (out.ndim - 1))
+        mask = self.mask.to(out.dtype)
+        if self.method == "sample":
+            if out.shape[0] != mask.shape[0]:
+                fix = "Draw with the batch size of this forward pass."
+                raise refuse("StochasticDepth", f"a batch of {mask.shape[0]}, as drawn", f"{out.shape[0]}", fix)
+            mask = mask.view(-1, *[1] * (out.ndim - 1))
+        return out * mask
 
     @property
     def flops_key(self) -> bool:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -178,3 +180,16 @@ def test_resolution_finds_the_test_set_size() -> None:
     assert resolution_of(np.random.default_rng(0).normal(size=60)) == 0.0
     assert resolution_of([0.5, 0.5]) == 0.0
     assert resolution_of([]) == 0.0
+
+
+def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ImportError, match=r"needs scipy.*hasten\[bench\]"):
+        paired_t([1.0, 2.0, 3.0])
+
+
+def test_importing_the_statistics_loads_neither_torch_nor_scipy() -> None:
+    code = "import sys, hasten.bench.stats; print([m for m in ('torch', 'scipy') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

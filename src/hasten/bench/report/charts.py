@@ -7,8 +7,9 @@ from typing import Any
 
 from . import theme
 from .curves import schedule_chart, speedup_chart, tradeoff_chart
-from .data import Report
+from .data import Report, arm_names
 from .rows import costs_chart, dots_chart, row_height, time_chart
+from .words import capital
 
 __all__ = ["Figure", "figures", "vega_lite_version"]
 
@@ -41,37 +42,40 @@ class Figure:
         return self.chart.to_dict()
 
 
-def figures(data: Report, *, width: int | str = "container") -> list[Figure]:
+def figures(data: Report, *, width: int | str = "container", background: str = "transparent") -> list[Figure]:
     """Every figure this report has data for.
 
     Args:
         data: a validated report.
         width: pixels, or "container" for a page whose width is not known yet.
+        background: colour behind the charts.
 
     Raises:
         ImportError: altair is not installed.
     """
+    arms, metric = theme.entry_width(arm_names(data)), data["study"]["metric"]
     found: list[Figure] = []
 
-    def add(name: str, title: str, caption: str, chart: Any, height: int, *, wide: bool = False) -> None:
+    def add(name: str, title: str, caption: str, chart: Any, height: int, entry: int = 100, *, wide: bool = False) -> None:
         if chart is not None:
-            sized = theme.themed(chart, width=width, height=height)
-            found.append(Figure(name, title, caption, sized.properties(description=title), wide))
+            sized = theme.themed(chart, width=width, height=height, entry=entry, background=background)
+            found.append(Figure(name, title, caption, sized.properties(description=f"{title}. {caption}"), wide))
 
-    def add_rows(name: str, title: str, caption: str, made: tuple[Any, int] | None) -> None:
-        if made is not None:
-            add(name, title, caption, made[0], row_height(made[1]))
-
-    study = data["study"]
-    add("curves", f"{study['metric'].capitalize()} against training time", _curves_caption(data), tradeoff_chart(data),
-        380, wide=True)  # fmt: skip
-    for kind, (title, caption) in _DOTS.items():
-        add_rows(kind, title, caption, dots_chart(data, kind))
-    add("speedup", "Speedup against target quality", _SPEEDUP, speedup_chart(data), 300, wide=True)
-    add_rows("time", "Where the training time went", _TIME, time_chart(data))
-    add_rows("costs", "Other costs", _COSTS, costs_chart(data))
-    add("schedule", "Learning-rate schedule", "Dotted lines: the budgets, where each point is evaluated.",
-        schedule_chart(data), 130, wide=True)  # fmt: skip
+    add("curves", f"{capital(metric)} against training time", _curves_caption(data), tradeoff_chart(data), 380, arms,
+        wide=True)  # fmt: skip
+    for kind in ("budget", "target"):
+        if made := dots_chart(data, kind):
+            add(kind, *_DOTS[kind], made[0], row_height(made[1]))
+    add("speedup", "Speedup against target quality", _SPEEDUP, speedup_chart(data), 300, arms, wide=True)
+    if made := dots_chart(data, "accuracy"):
+        add("accuracy", *_DOTS["accuracy"], made[0], row_height(made[1]))
+    if made := time_chart(data):
+        add("time", "Where the training time went", _TIME, made[0], row_height(made[1]))
+    if costs := costs_chart(data):
+        chart, rows, equal = costs
+        add("costs", "Other costs", _COSTS + (f" The same for every arm: {equal}." if equal else ""), chart, row_height(rows))
+    add("schedule", "Learning-rate schedule", "Dotted lines: the budgets, where the model is evaluated.",
+        schedule_chart(data), 140, arms)  # fmt: skip
     return found
 
 
@@ -84,7 +88,7 @@ _DOTS = {
     "target": (
         "Speedup at equal quality",
         "Time of the baseline divided by time of the arm, to reach the same quality. Right of 1× the arm is faster. "
-        "Sideways triangles are bounds: some runs never arrived.",
+        "Arrows are bounds: some runs never arrived.",
     ),
     "accuracy": (
         "Difference at equal steps",
@@ -92,10 +96,10 @@ _DOTS = {
     ),
 }
 _SPEEDUP = (
-    "Above 1× the arm reaches the target in less training time. Bands: 95 %, point by point. Triangles: at least (up) "
-    "or at most (down) this much, because some runs never got there."
+    "Above 1× the arm reaches the target in less training time. Bands: 95 %, point by point. Arrows: at least (up) or at "
+    "most (down) this much, because some runs never got there or were past it at their first point."
 )
-_TIME = "Mean of the runs that count. The grey bar is outside the training clock: it is the same work for every arm."
+_TIME = "Mean of the runs that count. The grey bar is not on the training clock."
 _COSTS = "Means over runs as a factor of the baseline's. A method that makes the model dearer to use shows here."
 
 

@@ -14,6 +14,7 @@ from .words import duration, number, ratio
 __all__ = ["schedule_chart", "speedup_chart", "tradeoff_chart"]
 
 FADED = 0.04  # opacity of an arm that was switched off in the legend
+MARKS = 5  # targets between two markers of an arm on its speedup line
 ARROWS = 7  # bounds drawn per arm and direction; more would be a carpet
 
 
@@ -30,7 +31,7 @@ def tradeoff_chart(data: Report) -> Any | None:
         return None
     shown = alt.selection_point(name="shown", fields=["arm"], bind="legend", toggle="true", clear=False,
                                 value=[{"arm": name} for name in names])  # fmt: skip
-    color, shape = theme.arm_encoding(alt, names)
+    color, shape = theme.arm_encoding(alt, names, offset=32)  # above the labels of the budgets
     y_domain = theme.hull([row["metric"] for row in raw] + _bands_within(means, raw))
     x = theme.time_axis(alt, theme.log_hull([row["time"] for row in raw], margin=0.05), "training time")
     y = alt.Y("metric:Q", title=_metric_title(data), scale=alt.Scale(domain=y_domain, nice=False), axis=alt.Axis(tickCount=6))
@@ -133,7 +134,7 @@ def speedup_chart(data: Report) -> Any | None:
     known, bounds = _speedup_rows(data)
     if not known and not bounds:
         return None
-    color, shape = theme.arm_encoding(alt, names)
+    color, shape = theme.arm_encoding(alt, names, baseline=False)
     every = [row["speedup"] for row in known + bounds]
     domain = theme.log_hull(_narrow([row[end] for row in known for end in ("low", "high")], every) + every, include=[1.0])
     quality = theme.hull([row["quality"] for row in known + bounds], margin=0.03)
@@ -149,10 +150,12 @@ def speedup_chart(data: Report) -> Any | None:
         chart.mark_area(opacity=0.14, clip=True).encode(
             x, alt.Y("low:Q", title="speedup in training time", **axis), alt.Y2("high:Q"), color, detail="segment:N"),
         chart.mark_line(strokeWidth=2.5, clip=True).encode(x, y, color, detail="segment:N", tooltip=tips),
+        alt.Chart(alt.Data(values=[row for row in known if row["marked"]])).mark_point(
+            size=60, filled=True, opacity=1).encode(x, y, color, shape, tooltip=tips),
     ]  # fmt: skip
-    for direction, symbol in (("at_least", "triangle-up"), ("at_most", "triangle-down")):
+    for direction, angle in (("at_least", 0), ("at_most", 180)):
         rows = [row for row in bounds if row["direction"] == direction]
-        arrow = alt.Chart(alt.Data(values=rows)).mark_point(shape=symbol, size=70, filled=True, opacity=0.85)
+        arrow = alt.Chart(alt.Data(values=rows)).mark_point(shape="arrow", angle=angle, size=260, filled=True, opacity=1)
         layers.append(arrow.encode(x, y, color, tooltip=tips))
     return alt.layer(*layers)
 
@@ -175,7 +178,7 @@ def _speedup_rows(data: Report) -> tuple[list[dict[str, Any]], list[dict[str, An
             if value is not None:
                 interval = "–" if low is None else f"{ratio(low)} … {ratio(high)}"
                 known.append({**row, "speedup": value, "low": low or value, "high": high or value, "text": ratio(value),
-                              "interval": interval, "segment": f"{arm['name']} {segment}"})  # fmt: skip
+                              "interval": interval, "segment": f"{arm['name']} {segment}", "marked": i % MARKS == 0})  # fmt: skip
                 continue
             segment += 1
             for direction, sign in (("at_least", "≥"), ("at_most", "≤")):

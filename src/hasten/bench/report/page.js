@@ -4,11 +4,11 @@
   const specs = JSON.parse(document.getElementById("charts").textContent);
 
   // As many legend columns as fit beside each other on this screen.
-  const columns = (width) => Math.max(2, Math.floor(width / 165));
+  const columns = (width, entry) => Math.max(1, Math.floor((width - 40) / entry));
 
   const draw = (holder) => {
     const spec = specs[holder.dataset.chart];
-    spec.config.legend.columns = columns(holder.clientWidth);
+    spec.config.legend.columns = columns(holder.clientWidth, spec.usermeta.legendEntry);
     return vegaEmbed(holder, spec, { mode: "vega-lite", renderer: "svg", actions: false, ast: true });
   };
 

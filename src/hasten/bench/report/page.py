@@ -109,11 +109,9 @@ def _answer(data: Report) -> Html:
     if analysis is not None:
         cards = [_card(data, analysis, arm) for arm in analysis["arms"] if arm["name"] != analysis["baseline"]]
         parts.append(element("ul", *cards, class_="cards"))
-        tables_ = [
-            tables.glance(data, "budgets", f"Gain in {data['study']['metric']} at equal training time"),
-            tables.glance(data, "targets", "Speedup to the same quality"),
-        ]
-        parts.append(element("div", *(scroll(str(i), made) for i, made in enumerate(tables_) if made), class_="glances"))
+        headings = {"budgets": f"Gain in {data['study']['metric']} at equal training time", "targets": "Speedup to reach the same quality"}
+        looks = [(title, tables.glance(data, field, title)) for field, title in headings.items()]
+        parts.append(element("div", *(scroll(title, made) for title, made in looks if made), class_="glances"))
     return _section("answer", "Which of these pay?", *parts)
 
 
@@ -121,17 +119,16 @@ def _card(data: Report, analysis: dict[str, Any], arm: dict[str, Any]) -> Html:
     """One arm: its verdict, the sentence, and two numbers."""
     methods = next(item["methods"] for item in data["study"]["arms"] if item["name"] == arm["name"])
     final, pace = words.final_point(analysis, arm), words.time_ratio(analysis, arm)
-    more = ", but" if arm["verdict"] in ("pays", "mixed") and not arm["plain"] else ""
     said = []
     if pace is not None:
-        said.append(f"{words.ratio(pace)} the time per step")
+        said.append(f"{words.ratio(pace)} the time for the same steps")
     if final is not None:
-        spread = "" if final["low"] is None else f" ± {(final['high'] - final['low']) / 2:.2g}"
-        said.append(f"{data['study']['metric']} {number(final['metric'])}{spread} at {analysis['budgets'][-1]['label']}")
+        said.append(f"{data['study']['metric']} {words.level(final, words.gain_decimals(analysis))}"
+                    f" at {analysis['budgets'][-1]['label']}")  # fmt: skip
     return element(
         "li",
-        element("div", element("h3", arm["name"]), badge(arm["verdict"], more=more), class_="card-head"),
-        element("p", arm["sentence"]),
+        element("div", element("h3", arm["name"]), badge(arm["verdict"], more=words.reservation(arm)), class_="card-head"),
+        element("p", words.capital(arm["sentence"])),
         element("p", " · ".join(said), class_="quiet") if said else None,
         element("p", ", ".join(methods), class_="code quiet") if methods else None,
         class_=f"card {words.VERDICTS[arm['verdict']].css}",
@@ -155,8 +152,9 @@ def _sure(data: Report) -> Html:
     items.append(element("li", _CURVES[study["curve"]], f" Chosen because {study['curve_reason']}."))
     caveats = [*(analysis["notes"] if analysis else ()), *data["notes"]]
     notes = element("ul", *(element("li", note) for note in caveats)) if caveats else None
-    return element("aside", element("h2", "How sure is this?", id="sure"), element("ul", *items),
-                   notes and element("h3", "Keep in mind"), notes, aria_labelledby="sure", class_="box")  # fmt: skip
+    mind = element("div", element("h3", "Keep in mind"), notes) if notes else None
+    return element("aside", element("h2", "How sure is this?", id="sure"),
+                   element("div", element("ul", *items), mind, class_="halves"), aria_labelledby="sure", class_="box")  # fmt: skip
 
 
 _CURVES = {
@@ -185,11 +183,11 @@ def _details(data: Report) -> Html:
     study, analysis = data["study"], data["analysis"]
     parts: list[object] = []
     if analysis is not None:
-        parts.append(scroll("effects", tables.effects_table(data)))
+        parts += [made for field, caption in _EFFECTS.items() if (made := tables.effects_table(data, field, caption))]
         parts += [element("h3", "Order at equal steps"),
-                  element("p", "Arms joined by = cannot be told apart and are not ranked.", class_="quiet"),
+                  element("p", "Arms joined by = cannot be told apart and are not ranked. Each budget is tested on its own.", class_="quiet"),
                   tables.order_list(analysis)]  # fmt: skip
-    parts += [element("h3", "Every run"), scroll("runs", tables.runs_table(data))]
+    parts += [element("h3", "Costs"), tables.costs_table(data), element("h3", "Every run"), tables.runs_table(data)]
     arms = [
         (arm["name"], join((element("div", joined(arm["methods"]) or "the workload as it is", class_="code"),
                             element("div", "; ".join(arm["differences"]) or "no difference", class_="quiet"),
@@ -204,6 +202,13 @@ def _details(data: Report) -> Html:
     parts += [element("h3", "What was asked"), facts(asked), element("h3", "Environment"),
               facts((name, _plain(value)) for name, value in data["environment"].items())]  # fmt: skip
     return _section("details", "All numbers", *parts)
+
+
+_EFFECTS = {
+    "budgets": "Gain at equal training time",
+    "targets": "Speedup at equal quality",
+    "accuracy": "Difference at equal steps (describes, decides nothing)",
+}
 
 
 def _plain(value: Any) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from statistics import fmean
+from collections.abc import Sequence
 from typing import Any
 
 from . import theme
-from .data import Report, Run, arm_names, counted
+from .costs import COSTS, cost_ratios, phase_means
+from .data import Report, arm_names
 from .words import VERDICTS, duration, effect_text, gain_decimals, joined, p_value, ratio, span_text
 
-__all__ = ["COSTS", "PHASE_COLORS", "costs_chart", "dots_chart", "row_height", "time_chart"]
+__all__ = ["PHASE_COLORS", "costs_chart", "dots_chart", "row_height", "time_chart"]
 
 ROW = 24  # pixels per row: a finger does not need to hit it, an eye must follow it
 
@@ -55,7 +55,7 @@ def dots_chart(data: Report, kind: str) -> tuple[Any, int] | None:
     values = [row["value"] for row in rows if row["value"] is not None]
     ends = [row[end] for row in rows for end in ("low", "high")]
     if speed:
-        axis = theme.ratio_axis(alt, theme.log_hull([*_clamped(ends, values, neutral, speed), *values], include=[1.0]), 5)
+        axis = theme.ratio_axis(alt, theme.log_hull([*_clamped(ends, values, neutral, speed), *values], include=[1.0]))
     else:
         domain = theme.hull([*_clamped(ends, values, neutral, speed), *values], include=[0.0])
         axis = {"scale": alt.Scale(domain=domain, nice=False), "axis": alt.Axis(tickCount=5, labelExpr="datum.value == 0 ? '0' : format(datum.value, '+~g')")}
@@ -81,8 +81,8 @@ def dots_chart(data: Report, kind: str) -> tuple[Any, int] | None:
         some("unknown").mark_text(align="left", dx=8, fontSize=11, color="#767676", text="unknown").encode(
             x=alt.datum(neutral), y=y, tooltip=tips),
     ]  # fmt: skip
-    for draw, arrow in ((">=", "triangle-right"), ("<=", "triangle-left")):
-        points = some(draw).mark_point(shape=arrow, size=95, filled=True, opacity=1)
+    for draw, angle in ((">=", 90), ("<=", 270)):
+        points = some(draw).mark_point(shape="arrow", angle=angle, size=260, filled=True, opacity=1)
         layers.append(points.encode(x, y, color, tooltip=tips))
     return alt.layer(*layers), len(keys)
 
@@ -138,25 +138,13 @@ def time_chart(data: Report) -> tuple[Any, int] | None:
         The chart and its number of rows; None when no run has recorded phases.
     """
     alt = theme.altair()
-    rows: list[dict[str, Any]] = []
-    names = [name for name in arm_names(data) if any(run["phases"] for run in _done(data, name))]
-    for name in names:
-        runs = _done(data, name)
-        phases = {key: fmean(run["phases"].get(key, 0.0) for run in runs) for run in runs for key in run["phases"]}
-        total = sum(phases.values()) or 1.0
-        for phase, seconds in phases.items():
-            rows.append({"arm": name, "clock": "on", "part": phase, "seconds": seconds, "detail": phase,
-                         "text": f"{duration(seconds)} ({100 * seconds / total:.0f} %)"})  # fmt: skip
-        excluded = {key: fmean(run["excluded"].get(key, 0.0) for run in runs) for run in runs for key in run["excluded"]}
-        rows.append({"arm": name, "clock": "off", "part": "off the clock", "seconds": sum(excluded.values()),
-                     "text": duration(sum(excluded.values())),
-                     "detail": joined([f"{key} {duration(value)}" for key, value in excluded.items() if value]) or "nothing"})  # fmt: skip
+    names = [name for name in arm_names(data) if phase_means(data, name)[0]]
+    rows = [row for name in names for row in _time_rows(name, *phase_means(data, name))]
     if not rows:
         return None
-    parts = [part for part in PHASE_COLORS if any(row["part"] == part and row["seconds"] for row in rows)]
-    parts += sorted({row["part"] for row in rows} - set(PHASE_COLORS))
-    order = {part: i for i, part in enumerate(parts)}
-    rows = [{**row, "order": order[row["part"]]} for row in rows if row["part"] in order]
+    found = {row["part"] for row in rows if row["seconds"]}
+    parts = [part for part in PHASE_COLORS if part in found] + sorted(found - set(PHASE_COLORS))
+    rows = [{**row, "order": parts.index(row["part"])} for row in rows if row["part"] in found]
     colors = [PHASE_COLORS.get(part, theme.BASELINE) for part in parts]
     chart = alt.Chart(alt.Data(values=rows)).mark_bar().encode(
         alt.X("sum(seconds):Q", title="mean seconds per run", axis=alt.Axis(tickCount=5)),
@@ -165,61 +153,55 @@ def time_chart(data: Report) -> tuple[Any, int] | None:
         alt.Color("part:N", sort=parts, scale=alt.Scale(domain=parts, range=colors),
                   legend=theme.top_legend(alt, symbolType="square")),
         alt.Order("order:Q"),
-        tooltip=[alt.Tooltip(f"{key}:N", title=key) for key in ("arm", "part", "text", "detail")],
+        tooltip=[alt.Tooltip(f"{key}:N", title=title) for key, title in _TIME_TIPS.items()],
     )  # fmt: skip
     return chart, 2 * len(names)
 
 
-def _done(data: Report, name: str) -> list[Run]:
-    return [run for run in counted(data, name) if run["status"] == "done"]
+_TIME_TIPS = {"arm": "arm", "part": "part", "text": "mean per run", "detail": "of it"}
 
 
-def _inference(key: str) -> Callable[[Run], float | None]:
-    return lambda run: (run["inference"] or {}).get(key)  # type: ignore[return-value]
+def _time_rows(name: str, phases: dict[str, float], excluded: dict[str, float]) -> list[dict[str, Any]]:
+    total, off = sum(phases.values()) or 1.0, sum(excluded.values())
+    rows = [
+        {"arm": name, "clock": "on", "part": phase, "seconds": seconds, "text": duration(seconds),
+         "detail": f"{100 * seconds / total:.0f} % of the clock"}
+        for phase, seconds in phases.items()
+    ]  # fmt: skip
+    reasons = joined([f"{key} {duration(value)}" for key, value in excluded.items() if value]) or "nothing"
+    part = {"arm": name, "clock": "off", "part": "off the clock", "seconds": off, "text": duration(off), "detail": reasons}
+    return [*rows, part]
 
 
-COSTS: dict[str, Callable[[Run], float | None]] = {
-    "inference time": _inference("ms"),
-    "inference FLOPs": _inference("flops"),
-    "parameters": _inference("parameters"),
-    "training FLOPs": lambda run: run["flops"],
-    "peak memory": lambda run: run["memory"],
-}
+def costs_chart(data: Report) -> tuple[Any, int, str] | None:
+    """Costs other than training time, as factors of the baseline's: one heading per cost, one bar per arm.
 
-
-def cost_ratios(data: Report, name: str) -> dict[str, float]:
-    """What an arm costs relative to the baseline, by kind of cost; only what was measured on both sides."""
-    found = {}
-    for cost, read in COSTS.items():
-        ours, theirs = ([value for run in _done(data, who) if (value := read(run)) is not None]
-                        for who in (name, data["study"]["baseline"]))  # fmt: skip
-        if ours and theirs and fmean(theirs) > 0:
-            found[cost] = fmean(ours) / fmean(theirs)
-    return found
-
-
-def costs_chart(data: Report) -> tuple[Any, int] | None:
-    """Costs other than training time, as factors of the baseline's: one heading per cost, one bar per arm."""
+    Returns:
+        The chart, its number of rows, and the costs left out because no arm differs from the baseline by 0.5 %.
+    """
     alt = theme.altair()
     names = arm_names(data)
     ratios = {name: cost_ratios(data, name) for name in names[1:]}
+    equal = [cost for cost in COSTS if (found := [r[cost] for r in ratios.values() if cost in r])
+             and all(abs(value - 1) < 0.005 for value in found)]  # fmt: skip
     keys: list[str] = []
     rows: list[dict[str, Any]] = []
-    for i, cost in enumerate(COSTS):
+    for i, cost in enumerate(cost for cost in COSTS if cost not in equal):
         arms = [name for name in names[1:] if cost in ratios[name]]
         keys += [f"h{i}|{cost}"] * bool(arms) + [f"r{i}.{j}|{name}" for j, name in enumerate(arms)]
         rows += [{"row": f"r{i}.{j}|{name}", "arm": name, "cost": cost, "value": ratios[name][cost], "one": 1,
                   "text": ratio(ratios[name][cost])} for j, name in enumerate(arms)]  # fmt: skip
     if not rows:
         return None
-    axis = theme.ratio_axis(alt, theme.log_hull([row["value"] for row in rows], include=[0.8, 1.25]), 5)
+    axis = theme.ratio_axis(alt, theme.log_hull([row["value"] for row in rows], include=[0.8, 1.25]))
     x = alt.X("value:Q", title="← cheaper · × baseline · dearer →", **axis)
     y = _row_axis(alt, keys)
     color = theme.arm_encoding(alt, names, legend=False)[0]
     tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in (("arm", "arm"), ("cost", "cost"), ("text", "× baseline"))]
     chart = alt.Chart(alt.Data(values=rows))
-    return alt.layer(
+    layers = alt.layer(
         alt.Chart(alt.Data(values=[{"value": 1}])).mark_rule(color="#767676").encode(x),
         chart.mark_bar(height=7, opacity=0.7).encode(x, y, color, x2="one:Q", tooltip=tips),
         chart.mark_point(size=70, filled=True, opacity=1).encode(x, y, color, tooltip=tips),
-    ), len(keys)  # fmt: skip
+    )
+    return layers, len(keys), joined(equal)

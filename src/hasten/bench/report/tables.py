@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import words
-from .data import Report, Run, counted
+from .costs import SHOW, arm_means
+from .data import Report, Run, arm_names, counted
 from .markup import Html, element, join
-from .words import VERDICTS, duration, number
+from .words import VERDICTS
 
-__all__ = ["badge", "effects_table", "facts", "glance", "order_list", "runs_table", "scroll", "table"]
+__all__ = ["badge", "costs_table", "effects_table", "facts", "glance", "order_list", "runs_table", "scroll", "table"]
 
 
 def badge(word: str, *, more: str = "") -> Html:
@@ -24,28 +25,35 @@ def scroll(label: str, content: Html) -> Html:
     return element("div", content, class_="scroll", role="region", aria_label=label, tabindex="0")
 
 
-def table(head: Sequence[str], rows: Iterable[Html], *, caption: str, sortable: bool = False) -> Html:
-    """A table with column headings; sortable ones get buttons that the page's script listens to."""
+def table(head: Sequence[str], rows: Iterable[Html], *, caption: str) -> Html:
+    """A sortable table that scrolls sideways where it must; headings that start with # stand above numbers."""
     cells = [
-        element("th", element("button", name, type="button") if sortable else name, scope="col",
-                aria_sort="none" if sortable else None)
+        element("th", element("button", name.lstrip("#"), type="button"), scope="col", aria_sort="none",
+                class_="number" if name.startswith("#") else None)
         for name in head
     ]  # fmt: skip
-    body = element("tbody", *rows)
-    kind = "sortable" if sortable else None
-    return element(
-        "table", element("caption", caption), element("thead", element("tr", *cells)), body, class_=kind
-    )
+    parts = element("caption", caption), element("thead", element("tr", *cells)), element("tbody", *rows)
+    return scroll(caption, element("table", *parts, class_="sortable"))
 
 
-def _cell(text: object, value: float | None = None, *, class_: str | None = None, numeric: bool = True) -> Html:
-    """A cell; numbers carry their exact value for sorting."""
-    return element("td", text, class_=class_ or ("number" if numeric else None), data_sort=value if numeric else None)
+def _name(text: str) -> Html:
+    return element("th", text, scope="row")
+
+
+def _text(*content: object, class_: str | None = None) -> Html:
+    return element("td", *content, class_=class_)
+
+
+def _number(text: object, value: float | None) -> Html:
+    """A number; the exact value is what sorting compares."""
+    return element("td", text, class_="number", data_sort=value)
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Html:
     """Names and values, as a description list."""
-    return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs))
+    rows = (element("div", element("dt", name), element("dd", value), class_="all" if name == "command" else None)
+            for name, value in pairs)  # fmt: skip
+    return element("dl", *rows)
 
 
 def glance(data: Report, field: str, heading: str) -> Html | None:
@@ -65,63 +73,63 @@ def glance(data: Report, field: str, heading: str) -> Html | None:
     for axis in analysis[field]:
         label, _, more = axis["label"].partition(" (")
         head.append(element("th", label, more and element("small", more.rstrip(")")), scope="col"))
-    rows = [
-        element("tr", element("th", arm["name"], scope="row"), *(_glance_cell(effect) for effect in arm[field]))
-        for arm in arms
-    ]
+    decimals = words.gain_decimals(analysis)
+    rows = [element("tr", _name(arm["name"]), *(_glance_cell(effect, decimals) for effect in arm[field])) for arm in arms]
     return element("table", element("caption", heading), element("thead", element("tr", *head)),
                    element("tbody", *rows), class_="glance")  # fmt: skip
 
 
-def _glance_cell(effect: dict[str, Any]) -> Html:
+def _glance_cell(effect: dict[str, Any], decimals: int) -> Html:
     verdict = VERDICTS[effect["verdict"]]
     mark = element("span", verdict.mark, class_="mark", aria_hidden="true")
     said = element("span", f"{effect['verdict']}, ", class_="hidden")
-    title = "; ".join(filter(None, (effect["verdict"], f"95 % interval {words.interval_text(effect)}", effect["reason"])))
-    return element("td", mark, said, words.effect_text(effect), class_=verdict.css, title=title)
+    interval = f"interval {words.span_text(effect, decimals)}"
+    title = "; ".join(filter(None, (effect["verdict"], interval, effect["reason"])))
+    return element("td", mark, said, words.effect_text(effect, decimals), class_=verdict.css, title=title)
 
 
 def order_list(analysis: dict[str, Any]) -> Html:
     """Per budget the arms from best to worst at equal steps; arms that cannot be told apart stand together."""
     items = []
     for budget, groups in zip(analysis["budgets"], analysis["ties"], strict=True):
-        named = [" = ".join(group) for group in groups]
-        text = " > ".join(named) if len(named) > 1 else "no order is proven" if named else "unknown"
-        items.append((budget["label"], text))
+        items.append((budget["label"], words.order(groups)))
     return facts(items)
 
 
-_EFFECT_HEAD = ("arm", "question", "effect", "95 % interval", "p (Holm)", "verdict", "seeds", "smallest … largest",
-                "no loss", "detectable", "remark")  # fmt: skip
+_EFFECT_HEAD = ("arm", "at", "#effect", "#interval", "#p\u00a0(Holm)", "verdict", "#n", "#smallest … largest", "no\u00a0loss",
+                "#detectable")  # fmt: skip
 
 
-def effects_table(data: Report) -> Html:
-    """Every question with its answer, sortable."""
+def effects_table(data: Report, field: str, caption: str) -> Html | None:
+    """The answers to one kind of question; None without any.
+
+    Args:
+        data: a report with an analysis.
+        field: "budgets", "targets" or "accuracy".
+        caption: what is asked.
+    """
     analysis = data["analysis"]
     assert analysis is not None
-    rows = [
-        _effect_row(arm["name"], effect)
-        for field in ("budgets", "targets", "accuracy") for arm in analysis["arms"] for effect in arm[field]
-    ]  # fmt: skip
-    return table(_EFFECT_HEAD, rows, caption="Every question and its answer", sortable=True)
+    decimals = words.gain_decimals(analysis)
+    rows = [_effect_row(arm["name"], effect, decimals) for arm in analysis["arms"] for effect in arm[field]]
+    return table(_EFFECT_HEAD, rows, caption=caption) if rows else None
 
 
-def _effect_row(arm: str, effect: dict[str, Any]) -> Html:
-    show = words.ratio if effect["kind"] == "target" else words.signed
-    low, high = effect["minimum"], effect["maximum"]
+def _effect_row(arm: str, effect: dict[str, Any], decimals: int) -> Html:
+    detectable, remark = effect["mde_family"], _remark(effect)
+    shown = words.ratio(detectable) if effect["kind"] == "target" else words.signed(detectable, decimals)
     return element(
         "tr",
-        element("th", arm, scope="row"),
-        _cell(words.question(effect), numeric=False),
-        _cell(words.effect_text(effect), effect["value"]),
-        _cell(words.interval_text(effect), effect["low"]),
-        _cell(words.p_value(effect["p_holm"]), effect["p_holm"]),
-        _cell(badge(effect["verdict"]), numeric=False),
-        _cell(effect["n"], effect["n"]),
-        _cell("–" if low is None else f"{show(low)} … {show(high)}", low),
-        _cell({True: "proven", False: "not proven", None: "–"}[effect["no_loss"]], numeric=False),
-        _cell(show(effect["mde_family"]), effect["mde_family"]),
-        _cell(_remark(effect), numeric=False, class_="remark"),
+        _name(arm),
+        _text(effect["label"], remark and element("div", remark, class_="remark")),
+        _number(words.effect_text(effect, decimals), effect["value"]),
+        _number(words.span_text(effect, decimals), effect["low"]),
+        _number(words.p_value(effect["p_holm"]), effect["p_holm"]),
+        _text(badge(effect["verdict"])),
+        _number(effect["n"], effect["n"]),
+        _number(words.span_text(effect, decimals, "minimum", "maximum"), effect["minimum"]),
+        _text({True: "proven", False: "not proven", None: "–"}[effect["no_loss"]]),
+        _number(shown, detectable),
     )
 
 
@@ -136,36 +144,49 @@ def _remark(effect: dict[str, Any]) -> str:
     return "; ".join(filter(None, (effect["reason"], said)))
 
 
-_RUN_HEAD = ("arm", "seed", "attempt", "status", "final metric", "train time", "off the clock", "FLOPs", "peak memory",
-             "machine drift", "flags", "weights or error")  # fmt: skip
+def costs_table(data: Report) -> Html | None:
+    """Means per arm over the runs that count: the training clock by phase, and what else was measured."""
+    means = {name: arm_means(data, name) for name in arm_names(data)}
+    costs = [cost for cost in SHOW if any(cost in found for found in means.values())]
+    if not costs:
+        return None
+    rows = [
+        element("tr", _name(name), *(_number(SHOW[cost](found.get(cost)), found.get(cost)) for cost in costs))
+        for name, found in means.items()
+    ]
+    return table(("arm", *(f"#{cost}" for cost in costs)), rows, caption="Means per arm over the runs that count")
+
+
+_RUN_HEAD = ("arm", "#seed", "#attempt", "status", "#final metric", "#train time", "#off the clock", "#FLOPs",
+             "#peak memory", "#machine drift", "weights")  # fmt: skip
 
 
 def runs_table(data: Report) -> Html:
-    """Every attempt at every run, sortable; failures in words."""
-    return table(_RUN_HEAD, map(_run_row, data["runs"]), sortable=True,
-                 caption=f"{len(data['runs'])} runs, of which {len(counted(data))} count")  # fmt: skip
+    """Every attempt at every run; failures in words."""
+    caption = f"{len(data['runs'])} runs, of which {len(counted(data))} count"
+    return table(_RUN_HEAD, map(_run_row, data["runs"]), caption=caption)
 
 
 def _run_row(run: Run) -> Html:
     metrics = [point["metric"] for point in run["points"] if point["metric"] is not None]
     final = metrics[-1] if metrics and run["status"] == "done" else None
     drift = run["calibration"] and run["calibration"]["ratio"]
-    off = sum(run["excluded"].values())
-    flags = words.run_flags(run)
-    seed = run["seed"]
+    off, seed = sum(run["excluded"].values()), run["seed"]
+    flags = [element("span", flag, class_="flag") for flag in words.run_flags(run)]
+    error = element("div", run["error"], class_="remark") if run["error"] else None
+    status = element("span", run["status"], class_="failed" if run["status"] == "failed" else None)
     return element(
         "tr",
-        element("th", run["arm"], scope="row"),
-        _cell(seed, seed if isinstance(seed, int) else None),
-        _cell(run["attempt"], run["attempt"]),
-        _cell(run["status"], numeric=False, class_="failed" if run["status"] == "failed" else None),
-        _cell(number(final), final),
-        _cell(duration(run["seconds"]), run["seconds"]),
-        _cell(duration(off), off),
-        _cell(words.amount(run["flops"]), run["flops"]),
-        _cell(words.bytes_(run["memory"]), run["memory"]),
-        _cell(words.ratio(drift), drift),
-        _cell(join((element("span", flag, class_="flag") for flag in flags), " "), numeric=False),
-        _cell(run["error"] or (run["weights"] or "–")[:12], numeric=False, class_="remark" if run["error"] else "code"),
+        _name(run["arm"]),
+        _number(seed, seed if isinstance(seed, int) else None),
+        _number(run["attempt"], run["attempt"]),
+        _text(join([status, *flags], " "), error),
+        _number(words.number(final), final),
+        _number(words.duration(run["seconds"]), run["seconds"]),
+        _number(words.duration(off), off),
+        _number(words.amount(run["flops"]), run["flops"]),
+        _number(words.bytes_(run["memory"]), run["memory"]),
+        _number(words.ratio(drift), drift),
+        _text((run["weights"] or "–")[:8], class_="code"),
         class_=None if run["counts"] else "discounted",
     )

@@ -29,8 +29,8 @@ _TIME_LABEL = (
     "datum.value < 0.9 ? format(1000 * datum.value, '.0f') + ' ms' : datum.value < 59 ? format(datum.value, '.0f') + ' s'"
     " : datum.value < 3599 ? format(datum.value / 60, '.0f') + ' min' : format(datum.value / 3600, '.0f') + ' h'"
 )
-_RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0)
-_RATIOS += (5.0, 10.0, 20.0, 50.0, 100.0)
+_RATIOS = (1.0, 2.0, 0.5, 1.5, 0.67, 1.25, 0.8, 3.0, 0.33, 4.0, 0.25, 5.0, 0.2, 10.0, 0.1, 20.0, 0.05, 50.0, 0.02, 100.0,
+           0.01, 1.1, 0.9, 1.05, 0.95)  # fmt: skip
 
 
 def altair() -> Any:
@@ -58,12 +58,11 @@ def log_hull(values: Iterable[float | None], *, include: Sequence[float] = (), m
 
 
 def log_ticks(candidates: Sequence[float], domain: Sequence[float], most: int) -> list[float]:
-    """At most `most` of the candidates inside the domain, well spread over its logarithm; 1 is kept."""
-    inside = [tick for tick in candidates if domain[0] <= tick <= domain[1]]
+    """About `most` of the candidates, given in order of preference, spread over the logarithm of the domain."""
     kept: list[float] = []
     gap = math.log(domain[1] / domain[0]) / most
-    for tick in sorted(inside, key=lambda tick: (tick != 1, candidates.index(tick))):
-        if all(abs(math.log(tick / other)) >= gap for other in kept):
+    for tick in candidates:
+        if domain[0] <= tick <= domain[1] and all(abs(math.log(tick / other)) >= gap for other in kept):
             kept.append(tick)
     return sorted(kept)
 
@@ -79,7 +78,7 @@ def time_axis(alt: Any, domain: Sequence[float], title: str) -> Any:
     )
 
 
-def ratio_axis(alt: Any, domain: Sequence[float], most: int = 6) -> dict[str, Any]:
+def ratio_axis(alt: Any, domain: Sequence[float], most: int = 7) -> dict[str, Any]:
     """Scale and axis of a factor: logarithmic, so that twice and half are equally far from one."""
     return {
         "scale": alt.Scale(type="log", domain=list(domain), nice=False),
@@ -95,19 +94,26 @@ def arm_scale(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return [BASELINE, *colors][: len(names)], ["circle", *shapes][: len(names)]
 
 
-def arm_encoding(alt: Any, names: Sequence[str], *, legend: bool = True) -> tuple[Any, Any]:
-    """The channels colour and shape of a chart by arm, with one common legend."""
+def arm_encoding(
+    alt: Any, names: Sequence[str], *, baseline: bool = True, legend: bool = True, offset: int = 14
+) -> tuple[Any, Any]:
+    """The channels colour and shape of a chart by arm, with one common legend `offset` pixels above the chart.
+
+    `names` are all arms, so that an arm looks the same in every chart; `baseline` says whether it is in this one.
+    """
     colors, shapes = arm_scale(names)
-    legends = {"legend": top_legend(alt) if legend else None}
+    shown = slice(0 if baseline else 1, None)
+    names, colors, shapes = list(names)[shown], colors[shown], shapes[shown]
+    legends = {"legend": top_legend(alt, offset=offset) if legend else None}
     return (
-        alt.Color("arm:N", scale=alt.Scale(domain=list(names), range=colors), sort=list(names), **legends),
-        alt.Shape("arm:N", scale=alt.Scale(domain=list(names), range=shapes), sort=list(names), **legends),
+        alt.Color("arm:N", scale=alt.Scale(domain=names, range=colors), sort=names, **legends),
+        alt.Shape("arm:N", scale=alt.Scale(domain=names, range=shapes), sort=names, **legends),
     )
 
 
 def top_legend(alt: Any, **more: Any) -> Any:
     """A legend above the chart, in full colour whatever the opacity of the marks."""
-    return alt.Legend(title=None, orient="top", symbolSize=90, symbolOpacity=1, offset=14, **more)
+    return alt.Legend(title=None, orient="top", symbolSize=90, symbolOpacity=1, **{"offset": 14, **more})
 
 
 def entry_width(labels: Iterable[str]) -> int:

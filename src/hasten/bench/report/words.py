@@ -11,7 +11,7 @@ from typing import Any
 from .data import Report, counted
 
 __all__ = ["VERDICTS", "Verdict", "amount", "answer", "bytes_", "capital", "duration", "effect_text", "final_point",
-           "fixed", "gain_decimals", "joined", "number", "p_value", "percent", "ratio", "run_flags", "signed",
+           "fixed", "gain_decimals", "joined", "level", "number", "order", "p_value", "percent", "ratio", "reservation", "run_flags", "signed",
            "span_text", "time_ratio", "troubles"]  # fmt: skip
 
 MINUS = "\u2212"  # the typographic minus sign: as wide as a plus
@@ -70,6 +70,13 @@ def fixed(value: float | None, decimals: int) -> str:
     return "–" if value is None else f"{value:.{decimals}f}".replace("-", MINUS)
 
 
+def level(point: dict[str, Any], decimals: int) -> str:
+    """A point of a mean curve with the half width of its interval."""
+    if point["low"] is None:
+        return fixed(point["metric"], decimals)
+    return f"{fixed(point['metric'], decimals)} ± {fixed((point['high'] - point['low']) / 2, decimals)}"
+
+
 def gain_decimals(analysis: dict[str, Any] | None) -> int:
     """Decimals that the gains of a study deserve: the first digit of the median half width of their intervals."""
     effects = [effect for arm in (analysis or {"arms": []})["arms"] for effect in (*arm["budgets"], *arm["accuracy"])]
@@ -78,13 +85,15 @@ def gain_decimals(analysis: dict[str, Any] | None) -> int:
     return min(max(-math.floor(math.log10(median(widths))), 0), 9) if widths else 4
 
 
-def ratio(value: float | None, digits: int = 3) -> str:
+def ratio(value: float | None) -> str:
     """A factor.
 
     >>> ratio(1.3149), ratio(12.0)
     ('1.31×', '12×')
     """
-    return "–" if value is None else f"{value:.{digits}g}{TIMES}"
+    if value is None:
+        return "–"
+    return f"{value:.2f}{TIMES}" if 0.1 <= value < 9.995 else f"{value:.3g}{TIMES}"
 
 
 def percent(share: float) -> str:
@@ -183,6 +192,22 @@ def span_text(effect: dict[str, Any], decimals: int, low: str = "low", high: str
     return " … ".join(signed(end, decimals) for end in ends)
 
 
+def reservation(arm: dict[str, Any]) -> str:
+    """What follows a verdict that must not stand without its sentence."""
+    return ", but …" if arm["verdict"] in ("pays", "mixed") and not arm["plain"] else ""
+
+
+def order(groups: Sequence[Sequence[str]]) -> str:
+    """Arms from best to worst, never a rank among those that cannot be told apart.
+
+    >>> order([["blur"], ["base", "ls"]]), order([["blur", "base"]])
+    ('blur > base = ls', 'no order is proven')
+    """
+    if not groups:
+        return "unknown"
+    return " > ".join(" = ".join(group) for group in groups) if len(groups) > 1 else "no order is proven"
+
+
 def final_point(analysis: dict[str, Any], arm: dict[str, Any]) -> dict[str, Any] | None:
     """The arm's curve at the last budget, or None if it has no point there."""
     last = analysis["budgets"][-1]["point"] if analysis["budgets"] else None
@@ -238,6 +263,8 @@ def answer(data: Report) -> tuple[str, str]:
     groups: dict[str, list[str]] = {word: [] for word in _PHRASES}
     for arm in others:
         groups["reserved" if arm["verdict"] == "pays" and not arm["plain"] else arm["verdict"]].append(arm["name"])
+    if not others:
+        return "Nothing to compare.", f"There is only the baseline {baseline}: add an arm."
     parts = [_PHRASES[word][len(names) > 1].format(joined(names)) for word, names in groups.items() if names]
     if parts[0].startswith("nothing"):
         parts[0] = "N" + parts[0][1:]

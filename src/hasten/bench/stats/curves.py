@@ -218,9 +218,11 @@ def equal_times(base: Curves, arm: Curves, points: Sequence[int]) -> Array:
         Shape (..., seeds, budgets).
     """
     t = base.log_time[..., list(points)].mean(axis=-2, keepdims=True) + (_pace(base) + _pace(arm)) / 2
-    for side in (base, arm):  # the baseline's own ends first: where the arm is out of reach, its reading stays exact
+    # The baseline's own ends first: where the arm is out of reach, the baseline's reading stays exact. The 1e-9 keeps
+    # a ratio of exactly `SLACK` on one side whatever the rounding.
+    for side in (base, arm):
         moved = np.clip(t, side.log_time[..., :1], side.log_time[..., -1:])
-        t = np.where(np.abs(moved - t) <= math.log(SLACK), moved, t)
+        t = np.where(np.abs(moved - t) <= math.log(SLACK) + 1e-9, moved, t)
     return t
 
 

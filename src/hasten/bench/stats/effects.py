@@ -19,6 +19,7 @@ __all__ = ["build_effects", "budget_reasons", "mean_curves", "no_losses", "overa
            "speedup_curve", "target_reasons"]  # fmt: skip
 
 GRID = 41  # qualities of the speedup curve
+MAX_LOG = 700.0  # exp of more overflows
 DRAWS = 2_000  # resamples of the mean-curve speedup: percentiles good to about a tenth of their width
 
 
@@ -40,8 +41,9 @@ def build_effects(
     """One `Effect` per question; arguments as in `Effect`, one entry per question."""
 
     def unit(x: float) -> float | None:
-        value = math.exp(x) if kind == "target" and x < 700 else x
-        return value if math.isfinite(value) else None
+        if kind != "target":
+            return x if math.isfinite(x) else None
+        return _ratio(x) if x < MAX_LOG else None
 
     stats = readings.stats
     few = f"n = {stats.n}: a verdict needs {MIN_SEEDS} pairs" if stats.n < MIN_SEEDS else ""
@@ -53,8 +55,7 @@ def build_effects(
         exact = bound == ""
         gains = kind != "target"  # a bound of S is reported without an interval
         tests = exact and stats.n >= 2
-        flip = sign_flip(lower, generator=generator) if tests else None
-        ranks = wilcoxon(lower, generator=generator) if tests else None
+        flips = _permutations(lower, generator) if tests else (None, None, None)
         sd = float(stats.sd[k])
         result.append(
             Effect(
@@ -71,11 +72,11 @@ def build_effects(
                 minimum=unit(float(lower.min())) if exact else None,
                 maximum=unit(float(lower.max())) if exact else None,
                 per_seed=tuple(unit(float(x)) if ok else None for x, ok in zip(lower, known, strict=True)),
-                p=float(readings.p[k]) if exact or readings.p[k] < 1 else None,
+                p=float(stats.p[k]) if tests or readings.p[k] < 1 else None,
                 p_holm=float(p_holm[k]),
-                p_sign_flip=flip.p if flip else None,
-                p_sign_flip_smallest=flip.smallest if flip else None,
-                p_wilcoxon=ranks.p if ranks else None,
+                p_sign_flip=flips[0],
+                p_sign_flip_smallest=flips[1],
+                p_wilcoxon=flips[2],
                 no_loss=no_loss[k] if no_loss else None,
                 mde=unit(minimum_detectable(sd, stats.n, alpha=alpha)) if tests else None,
                 mde_family=unit(minimum_detectable(sd, stats.n, alpha=alpha, questions=questions)) if tests else None,
@@ -84,6 +85,12 @@ def build_effects(
             )
         )
     return tuple(result)
+
+
+def _permutations(values: Array, generator: np.random.Generator) -> tuple[float, float, float | None]:
+    """p of the sign-flip test, the smallest it can be, and p of Wilcoxon's test from six seeds on."""
+    flip, ranks = sign_flip(values, generator=generator), wilcoxon(values, generator=generator)
+    return flip.p, flip.smallest, ranks.p if ranks else None
 
 
 def no_losses(parts: Sequence[Readings], margin: float | None, *, alpha: float) -> list[list[bool | None]]:

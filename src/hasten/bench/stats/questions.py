@@ -113,6 +113,8 @@ def pose(
         positive("analyse", f"inference[{name!r}]", ratio)
     base = runs[baseline]
     notes = list(table.notes)
+    if base.failed:
+        notes.append(f"{base.name}: {_failed(base)}")
     budgets, points = _budgets(base, table, budgets_labels, notes)
     start = None if chance is None else sign * finite("analyse", "chance", chance)
     goals = _targets(base, targets, start, sign, notes)
@@ -230,15 +232,18 @@ def pair_up(study: Study, arm: Runs, notes: list[str]) -> Pair | None:
 
 def _pairing_notes(base: Runs, arm: Runs) -> list[str]:
     every = (*arm.finished, *arm.failed)
-    failed = [f"{arm.name}: {len(arm.failed)} of {len(every)} runs failed (seeds {_names(arm.failed)}): misses, "
-              "in no interval"] if arm.failed else []  # fmt: skip
     alone = [seed for seed in arm.finished if seed not in base.finished]
     absent = [seed for seed in base.finished if seed not in every]
     return [
-        *failed,
+        *([f"{arm.name}: {_failed(arm)}"] if arm.failed else []),
         *([f"{arm.name}: seeds {_names(alone)} have no finished run of {base.name} and are left out"] if alone else []),
         *([f"{arm.name}: seeds {_names(absent)} of {base.name} were not run and are left out"] if absent else []),
     ]
+
+
+def _failed(arm: Runs) -> str:
+    count = len(arm.failed) + len(arm.finished)
+    return f"{len(arm.failed)} of {count} runs failed (seeds {_names(arm.failed)}): misses, in no interval"
 
 
 def _names(seeds: Sequence[Seed]) -> str:

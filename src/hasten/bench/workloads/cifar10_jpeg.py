@@ -76,7 +76,7 @@ def metric(model: nn.Module, test: tuple[Tensor, Tensor]) -> float:
 
 
 def _part(part: str, count: int) -> tuple[Tensor, Tensor]:
-    expected: dict[str, tuple[tuple[int, ...], type]] = {
+    expected = {
         f"jpeg_{part}": ((-1,), np.uint8),
         f"offsets_{part}": ((count + 1,), np.int64),
         f"y_{part}": ((count,), np.uint8),

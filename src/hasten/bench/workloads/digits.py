@@ -91,8 +91,8 @@ def _base() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise missing_extra("digits", "scikit-learn", "bench") from error
-    digits = load_digits()
-    images, labels = digits.images / 16.0, digits.target.astype(np.int64)
+    pixels, labels = load_digits(return_X_y=True)  # 0 to 16
+    images, labels = np.asarray(pixels).reshape(-1, 8, 8) / 16, np.asarray(labels, dtype=np.int64)
     order = np.random.default_rng(_SPLIT).permutation(len(images))
     train, test = order[:_TRAIN_BASE], order[_TRAIN_BASE:]
     return (images[train], labels[train]), (images[test], labels[test])

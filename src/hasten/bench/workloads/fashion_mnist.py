@@ -124,7 +124,7 @@ def canonical(
     """
     rows = np.concatenate([images.reshape(len(images), -1), labels[:, None]], axis=1)
     order = np.argsort(rows.view(f"V{rows.shape[1]}")[:, 0], kind="stable")
-    digest = hashlib.sha256(rows[order]).hexdigest()
+    digest = hashlib.sha256(rows[order].tobytes()).hexdigest()
     mixed = order[np.random.default_rng(0).permutation(len(order))]
     return images[mixed], labels[mixed], digest
 

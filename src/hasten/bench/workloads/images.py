@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def normalise(
     return result.sub_(255 * torch.tensor(mean).view(shape)).div_(255 * torch.tensor(std).view(shape))
 
 
-def read_npz(path: Path, expected: dict[str, tuple[tuple[int, ...], type]]) -> dict[str, np.ndarray]:
+def read_npz(path: Path, expected: Mapping[str, tuple[tuple[int, ...], type]]) -> dict[str, np.ndarray]:
     """Arrays of an npz file by name, each of the shape (-1: any) and dtype expected; nothing is unpickled.
 
     Raises:
