@@ -160,8 +160,8 @@ class Program:
             ProgramError: the program has methods already, which the next `then` would apply to the old slots.
         """
         if self.methods:
-            fix = "Change the slot below the methods with replace(...), or write a method."
-            raise ProgramError(f"Program.set: expected a program without methods, got {', '.join(self._names())}. {fix}")
+            names, fix = ", ".join(self._names()), "Use replace(...), which changes the slot below the methods."
+            raise ProgramError(f"Program.set: expected a program without methods, got one with {names}. {fix}")
         return dataclasses.replace(self, **slots)
 
     @property
@@ -302,6 +302,7 @@ class Method:
         return dataclasses.replace(self, name=name)
 
     def __call__(self, program: Program) -> Program:
+        """`program.then(self)`."""
         return program.then(self)
 
     def apply(self, program: Program) -> Program:
@@ -325,6 +326,7 @@ class MethodFactory:
         self.__signature__ = signature.replace(parameters=own, return_annotation=Method)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Method:
+        """The method with these arguments."""
         given = self.__signature__.bind(*args, **kwargs).arguments
         filled = calls.fill(calls.name_of(self), self.__signature__.parameters, given, bound=False)
         return Method(self.name, dataclasses.replace(filled, bind=True), self.card)
@@ -354,7 +356,9 @@ def _fold(base: Program, methods: tuple[Method, ...]) -> Program:
         _verify(item, program, changed)
         program = changed
     rank = {item.name: position for position, item in enumerate(_by_after(methods))}
-    slots: dict[str, Any] = {slot: _sorted_entries(getattr(program, slot), getattr(base, slot), rank) for slot in ORDERED}
+    slots: dict[str, Any] = {
+        slot: _sorted_entries(getattr(program, slot), getattr(base, slot), rank) for slot in ORDERED
+    }
     return dataclasses.replace(program, **slots, base=base if methods else None, methods=ordered)
 
 

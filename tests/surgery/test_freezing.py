@@ -177,3 +177,16 @@ def test_bad_input_is_refused() -> None:
         LayerFreezing(model).step(0, 0)
     with pytest.raises(ValueError, match=r"count of at most 18 layers, got 99"):
         freeze_layers(model, 99)
+
+
+def test_a_group_norm_behind_frozen_layers_takes_channels_last_inputs() -> None:
+    """torch's own kernel ends the process here: the input needs no gradient, the scale does."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 3))
+    model.to(memory_format=torch.channels_last)
+    for _ in range(2):
+        freeze_layers(model, 1)
+    assert len(model[1]._forward_pre_hooks) == 1
+    x = torch.randn(2, 3, 8, 8).to(memory_format=torch.channels_last)
+    model(x).square().sum().backward()
+    assert model[0].weight.grad is None
+    assert model[1].weight.grad is not None

@@ -23,7 +23,7 @@ from typing import Any
 
 from .checks import refuse
 
-__all__ = ["Source", "load", "module_of", "place_of", "read", "sources_of"]
+__all__ = ["Source", "entries", "load", "module_of", "place_of", "read", "sources_of"]
 
 _PREFIX = "hasten_user_"  # the name a user's file is imported under: this and its digest
 
@@ -210,3 +210,9 @@ def module_of(place: str) -> ModuleType:
 def sources_of(digests: Iterable[str]) -> list[Source]:
     """The sources of these digests, for handing them to another process."""
     return [_loaded[digest].source for digest in sorted(digests)]
+
+
+def entries() -> list[tuple[Source, Path]]:
+    """(source, file) of everything loaded, for loading it in another process of this study."""
+    found = [(loaded.source, loaded.modules[f"{_PREFIX}{digest}"].__file__) for digest, loaded in _loaded.items()]
+    return [(source, Path(file)) for source, file in found if file is not None]

@@ -64,7 +64,7 @@ class Book:
         for job in self.plan.jobs():
             if job not in pending:
                 self.checkpoint(job).unlink(missing_ok=True)
-        for aside in self._checkpoints.glob(".*"):  # of `durable.write_atomically`
+        for aside in self._checkpoints.glob(".*.pt.*"):  # of `durable.write_atomically`
             aside.unlink(missing_ok=True)
 
     @property

@@ -7,30 +7,36 @@ current points and reports; twice stops at once.
 
 from __future__ import annotations
 
+import contextlib
 import signal
-import statistics
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hasten._core import sources
 from hasten._core.call import encode
 
+from . import durable
 from .book import Book
+from .budget import Budget
 from .environment import digest, environment, machine
 from .plan import Job, Plan
 from .pool import Pool, Worker
 from .progress import Progress
-from .store import RunKey, Store, StoreError
+from .store import NotDeterministicError, RunKey, Store, StoreError
 
-__all__ = ["Driver", "Settings"]
+__all__ = ["Driver", "Settings", "WorkerError", "command", "write_sources"]
 
-POLL = 0.2  # seconds between looks at the clock
-DEATHS = 3  # a run whose worker died this often ends its arm
+POLL = 0.2  # seconds between looks at the clock and at Ctrl-C
+DEATHS = 3  # a run whose process died this often ends its arm; as many processes that do not start end the study
+
+
+class WorkerError(RuntimeError):
+    """Worker processes do not start; the message says what the last one printed."""
 
 
 @dataclass(frozen=True)
@@ -61,147 +67,196 @@ class Driver:
 
     def __init__(self, plan: Plan, store: Store, settings: Settings, progress: Progress) -> None:
         self.plan, self.store, self.settings, self.progress = plan, store, settings, progress
-        found = environment(plan.device)
-        self.book = Book(plan, store, digest(found))
+        self._claim()
+        self.book = Book(plan, store, digest(environment(plan.device)))
+        self.budget = Budget(settings.budget, settings.workers)
         self.status = "complete"
         self.stops = 0  # how often Ctrl-C was pressed
-        self.broken: set[str] = set()  # arms that raised: no further runs
-        self.deaths: Counter[Job] = Counter()
         self.active: dict[Worker, tuple[Job, RunKey]] = {}
-        self.begun = time.monotonic()
-        self.rounds: dict[int, list[float]] = {}  # seed -> wall seconds of its ended runs
-        self.since: dict[Job, float] = {}
-        identity = store.get("identity")
-        if identity not in (None, plan.identity()):
+        self.broken: set[str] = set()  # arms that have ended: no further runs
+        self.deaths: Counter[Job] = Counter()
+        self.stillborn = 0  # processes that died before they were ready, since one was
+        self.said: list[str] = []  # what the report must say, too
+
+    def _claim(self) -> None:
+        """Make the folder this plan's, or refuse it."""
+        identity = self.store.get("identity")
+        if identity not in (None, self.plan.identity()):
             hint = "Pass another folder with --out, or delete this one."
-            raise StoreError(f"{store.folder}: holds another study ({store.get('title')}). {hint}")
+            raise StoreError(f"{self.store.folder}: holds another study ({self.store.get('title')}). {hint}")
         if identity is None:
-            store.put("machine", machine())
-            store.put("created", time.strftime("%Y-%m-%d %H:%M:%S"))
-        store.put("environment", found)
-        self.book.bury_stale()
+            self.store.put("machine", machine())
+            self.store.put("created", time.strftime("%Y-%m-%d %H:%M:%S"))
+            self.store.put("identity", self.plan.identity())
+        self.store.put("environment", environment(self.plan.device))
 
     def run(self) -> str:
-        """Run what is missing; returns "complete", "budget" or "interrupted"."""
-        done = self.book.finished()
-        pending = [job for job in self.plan.jobs() if (job.arm, job.seed, job.first) not in done]
-        self.store.put("status", "running")
-        self.progress.start(self.plan, pending)
-        if pending:
-            pool = Pool(min(self.settings.workers, len(pending)), self.store.folder / "logs")
-            try:
-                with self._ctrl_c(pool):
-                    self._serve(pool, pending)
-                    self._serve(pool, self._drifted())
-            finally:
-                pool.end(at_once=bool(self.active))
+        """Run what is missing; returns "complete", "budget" or "interrupted".
+
+        Raises:
+            StoreError: the folder can no longer be written. What was stored stays; the same command goes on.
+            WorkerError: worker processes do not start.
+        """
+        try:
+            self.book.tidy()
+            pending = self.book.pending()
+            self.store.put("status", "running")
+            self.progress.start(self.plan, pending)
+            if pending:
+                self.store.put("notes", [])
+                self._work(pending)
+            self.book.tidy()
+        except BaseException as error:
+            self.status = "interrupted"
+            with contextlib.suppress(StoreError):
+                self._leave()
+            if isinstance(error, OSError):
+                raise StoreError(durable.explain(error)) from error
+            raise
+        self._leave()
+        return self.status
+
+    def _leave(self) -> None:
+        for _, key in self.active.values():
+            self.store.put_run(key, "interrupted", {})
         self.store.put("status", self.status)
         self.progress.end(self.status)
-        return self.status
+
+    def _work(self, pending: list[Job]) -> None:
+        for name in ("logs", "checkpoints"):
+            (self.store.folder / name).mkdir(exist_ok=True)
+        self.sources = write_sources(self.plan, self.store.folder / "sources")
+        size = min(self.settings.workers, len(pending))
+        with self._ctrl_c(), Pool(size, self.store.folder / "logs") as pool:
+            self._serve(pool, pending)
+            self._serve(pool, self._drifted())
+        self.book.mark_drift()
+        if self.status == "budget" and not [job for job in self.book.pending() if job.arm not in self.broken]:
+            self.status = "complete"  # only second tries were left out
 
     def _serve(self, pool: Pool, pending: list[Job]) -> None:
         """Hand out jobs and hear events until nothing is left to do."""
-        waiting = list(pending)
+        waiting, told = list(pending), False
         while True:
-            if waiting and self.status == "complete" and not self._fits(waiting):
+            self._drop_broken(waiting)
+            if self.stops:
+                self.status = "interrupted"
+            elif waiting and self.status == "complete" and not self.budget.fits(waiting, len(self.active)):
                 self.status = "budget"
             if self.status != "complete":
                 waiting.clear()
-            waiting = [job for job in waiting if job.arm not in self.broken]
-            for worker in [worker for worker in pool.workers if worker not in self.active]:
-                if waiting:
-                    self._give(worker, waiting.pop(0))
             if (not self.active and not waiting) or self.stops > 1:
                 return
+            if self.stops and not told:
+                told = True
+                self.progress.note("finishing the points in progress; press Ctrl-C again to stop at once.")
+                for worker in self.active:
+                    worker.send({"do": "stop"})
+            for worker in pool.workers:
+                if waiting and worker.ready and worker not in self.active:
+                    self._give(worker, waiting.pop(0))
             heard = pool.next_event(POLL)
             if heard is not None:
                 waiting[:0] = self._hear(pool, *heard)
 
+    def _drop_broken(self, waiting: list[Job]) -> None:
+        dropped = [job for job in waiting if job.arm in self.broken]
+        if dropped:
+            self.progress.fewer(dropped)
+            waiting[:] = [job for job in waiting if job.arm not in self.broken]
+
     def _give(self, worker: Worker, job: Job) -> None:
         key = self.book.next_key(job)
-        checkpoint, log = self.book.checkpoint(job), self.book.log(key)
-        checkpoint.parent.mkdir(exist_ok=True)
         self.store.put_run(key, "running", {})
         self.active[worker] = (job, key)
-        self.since[job] = time.monotonic()
+        self.budget.started(job)
         self.progress.run_started(job)
-        worker.send(
-            {
-                "do": "run",
-                "id": [job.arm, job.seed, job.first],
-                "program": self.plan.arms[job.arm].to_json(),
-                "sources": self._sources(),
-                "test": encode(self.plan.workload.test),
-                "metric": encode(self.plan.workload.metric),
-                "seed": job.seed,
-                "cycles": self.plan.curve.cycles(job.points),
-                "device": self.plan.device,
-                "loader_workers": self.settings.loader_workers,
-                "checkpoint": str(checkpoint.resolve()),
-                "checkpoint_seconds": self.settings.checkpoint_seconds,
-                "log": str(log.resolve()),
-            }
-        )
-
-    def _sources(self) -> list[dict[str, Any]]:
-        """The users' files that the programs name, written by content into the study's folder."""
-        digests = {name for program in self.plan.arms.values() for name in program.digests()}
-        folder = self.store.folder / "sources"
-        return [
-            {"files": [list(pair) for pair in source.files], "entry": str(source.write(folder).resolve())}
-            for source in sources.sources_of(digests)
-        ]
+        worker.send(command(self.plan, job, self.settings, self.sources, self.book.checkpoint(job), self.book.log(key)))
 
     def _hear(self, pool: Pool, worker: Worker, event: dict[str, Any]) -> list[Job]:
         """Handle one event; returns a job to be tried again, if any."""
-        kind = event["event"]
-        if worker not in self.active:
-            if kind == "died" and worker in pool.workers:
-                pool.replace(worker)
-            return []
+        data = {name: event[name] for name in event if name != "event"}
+        if worker not in pool.workers:
+            return []  # replaced: what it still had to say is of no use
+        if event["event"] == "ready":
+            worker.ready, self.stillborn = True, 0
+        elif event["event"] == "died":
+            return self._bury(pool, worker, data["code"])
+        elif worker in self.active:
+            self._hear_run(pool, worker, event["event"], data)
+        return []
+
+    def _hear_run(self, pool: Pool, worker: Worker, kind: str, data: dict[str, Any]) -> None:
         job, key = self.active[worker]
         if kind == "progress":
-            self.progress.step(job, event["step"])
+            self.progress.step(job, data["step"])
+        elif kind == "note":
+            self._say(data["text"])
         elif kind == "point":
-            self.store.add_point(key, {name: event[name] for name in event if name not in ("event", "id")})
-            self.progress.step(job, event["step"])
-        elif kind == "died":
-            del self.active[worker]
-            return self._bury(pool, worker, job, key, event["code"])
-        elif kind in ("done", "failed", "broken"):
-            del self.active[worker]
-            self._close(job, key, kind, {name: event[name] for name in event if name not in ("event", "id")})
-        return []
+            self.progress.step(job, data["step"])
+            try:
+                self.store.add_point(key, data)
+            except NotDeterministicError as error:
+                pool.replace(worker)
+                self._break(worker, str(error))
+        elif kind == "broken":
+            pool.replace(worker)  # whatever state that code left it in
+            self._break(worker, data["error"], log=data["log"])
+        elif kind == "full":
+            raise StoreError(f"{job.arm}, seed {job.seed}: {data['error']}. {durable.FREE_SPACE}")
+        elif kind in ("done", "failed"):
+            self._close(worker, "stopped" if data.get("stopped") else kind, data)
 
-    def _close(self, job: Job, key: RunKey, kind: str, data: dict[str, Any]) -> None:
-        status = "stopped" if data.get("stopped") else "done" if kind == "done" else "failed"
+    def _close(self, worker: Worker, status: str, data: dict[str, Any]) -> None:
+        """A run has come to its end, or to the point where it was asked to stop."""
+        job, key = self.active[worker]
         self.store.put_run(key, status, data)
+        del self.active[worker]
+        if status == "failed":
+            self._say(f"{job.arm}, seed {job.seed}: failed: {data['error']}")
         if status != "stopped":
+            self.budget.ended(job)
             self.book.checkpoint(job).unlink(missing_ok=True)
-            self.rounds.setdefault(job.seed, []).append(time.monotonic() - self.since[job])
-        if kind == "broken":
-            self._end_arm(job.arm, f"{data['error']} (log: {data['log']})")
-        elif kind == "failed":
-            self.progress.note(f"{job.arm}, seed {job.seed}: failed: {data['error']}")
         self.progress.run_ended(job, status)
 
-    def _bury(self, pool: Pool, worker: Worker, job: Job, key: RunKey, code: int) -> list[Job]:
-        """A worker died in the middle of a run: go on from the checkpoint, unless it keeps happening."""
-        pool.replace(worker)
-        self.deaths[job] += 1
-        if self.deaths[job] < DEATHS:
-            self.store.put_run(key, "interrupted", {})
-            self.progress.note(f"{job.arm}, seed {job.seed}: its process died (exit {code}); going on from its checkpoint.")
-            return [job]
-        error = f"its process died {DEATHS} times (exit {code}): out of memory, perhaps"
-        self.store.put_run(key, "failed", {"error": error})
-        self._end_arm(job.arm, error)
+    def _break(self, worker: Worker, error: str, **data: Any) -> None:
+        """A run has ended its arm. Its checkpoint stays: given again, the same command tries it again."""
+        job, key = self.active[worker]
+        self.store.put_run(key, "failed", {"error": error, "again": True, **data})
+        del self.active[worker]
+        log = f" (log: {data['log']})" if "log" in data else ""
+        end = "" if job.arm in self.broken else " This arm ends here; the others go on."
+        self.broken.add(job.arm)
+        self._say(f"{job.arm}, seed {job.seed}: {error}{log}.{end}")
         self.progress.run_ended(job, "failed")
-        return []
 
-    def _end_arm(self, arm: str, why: str) -> None:
-        self.broken.add(arm)
-        self.progress.note(f"{arm}: {why}. This arm ends here; the others go on.")
+    def _bury(self, pool: Pool, worker: Worker, code: int) -> list[Job]:
+        """A worker died: go on from the run's checkpoint with a new one, unless it keeps happening."""
+        self.stillborn += not worker.ready
+        if self.stillborn >= DEATHS:
+            raise WorkerError(f"worker processes do not start ({_cause(code)}). See {worker.log}.")
+        pool.replace(worker)
+        if worker not in self.active:
+            return []
+        job, key = self.active[worker]
+        self.deaths[job] += 1
+        if self.deaths[job] >= DEATHS:
+            fix = "Use fewer workers, a smaller batch, or more memory"
+            self._break(worker, f"its process died {DEATHS} times ({_cause(code)}). {fix}", log=str(self.book.log(key)))
+            return []
+        self.store.put_run(key, "interrupted", {})
+        del self.active[worker]
+        self.progress.note(
+            f"{job.arm}, seed {job.seed}: its process died ({_cause(code)}); going on from its checkpoint."
+        )
+        return [job]
+
+    def _say(self, text: str) -> None:
+        """Tell the reader now and in the report, once."""
+        if text not in self.said:
+            self.said.append(text)
+            self.progress.note(text)
+            self.store.put("notes", self.said)
 
     def _drifted(self) -> list[Job]:
         again = self.book.mark_drift()
@@ -212,37 +267,54 @@ class Driver:
         self.progress.more(chosen)
         return chosen
 
-    def _fits(self, waiting: list[Job]) -> bool:
-        """Whether the budget allows to go on. A seed that has begun is finished; a new one must be expected to fit."""
-        if self.settings.budget is None:
-            return True
-        spent = time.monotonic() - self.begun
-        running = {job.seed for job, _ in self.active.values()}
-        if spent >= self.settings.budget and (self.rounds or running):
-            return False
-        if waiting[0].seed in running or waiting[0].seed in self.rounds or not self.rounds:
-            return True
-        per_run = statistics.mean(seconds for runs in self.rounds.values() for seconds in runs)
-        ahead = sum(job.seed == waiting[0].seed for job in waiting) + len(self.active)
-        return spent + 1.1 * per_run * ahead / self.settings.workers <= self.settings.budget
-
-    @contextmanager
-    def _ctrl_c(self, pool: Pool) -> Iterator[None]:
-        """Ctrl-C once: finish the points in progress; twice: stop. Elsewhere than in the main thread: untouched."""
+    @contextlib.contextmanager
+    def _ctrl_c(self) -> Iterator[None]:
+        """Count Ctrl-C instead of raising; elsewhere than in the main thread Python allows no such thing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def pressed(number: int, frame: Any) -> None:
-            self.stops += 1
-            self.status = "interrupted"
-            if self.stops == 1:
-                self.progress.note("finishing the points in progress; press Ctrl-C again to stop at once.")
-                for worker in pool.workers:
-                    worker.send({"do": "stop"})
+            self.stops += 1  # and nothing else: the loop may be in the middle of a write
 
         before = signal.signal(signal.SIGINT, pressed)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def command(
+    plan: Plan, job: Job, settings: Settings, stored: list[dict[str, Any]], checkpoint: Path, log: Path
+) -> dict[str, Any]:
+    """What a worker needs to know to run a job; `stored` are the users' files that the programs name."""
+    return {
+        "do": "run",
+        "program": plan.arms[job.arm].to_json(),
+        "sources": stored,
+        "test": encode(plan.workload.test),
+        "metric": encode(plan.workload.metric),
+        "seed": job.seed,
+        "cycles": plan.curve.cycles(job.points),
+        "device": plan.device,
+        "loader_workers": settings.loader_workers,
+        "checkpoint": str(checkpoint.resolve()),
+        "checkpoint_seconds": settings.checkpoint_seconds,
+        "log": str(log.resolve()),
+    }
+
+
+def write_sources(plan: Plan, folder: Path) -> list[dict[str, Any]]:
+    """Write the users' files that the programs name into the study's folder, by content; returns what workers need."""
+    digests = {name for program in plan.arms.values() for name in program.digests()}
+    return [
+        {"files": [list(pair) for pair in source.files], "entry": str(source.write(folder).resolve())}
+        for source in sources.sources_of(digests)
+    ]
+
+
+def _cause(code: int) -> str:
+    """An exit status in words."""
+    if code == -9:
+        return "killed, as the system does when memory runs out"
+    return f"signal {-code}" if code < 0 else f"exit status {code}"

@@ -16,7 +16,10 @@ __all__ = ["inference_cost"]
 
 
 def inference_cost(model: nn.Module, test: Any, device: torch.device, *, samples: int = 128) -> dict[str, float]:
-    """Milliseconds and FLOPs per sample of the evaluated model on one test batch; empty for data it cannot batch.
+    """Milliseconds and FLOPs per sample of the evaluated model on one test batch; empty where there is no such batch.
+
+    Test data may be anything that the user's own metric understands: a dataset, or inputs that the metric prepares
+    before it calls the model. A trained model must not be lost for that, so what the model does not take is left out.
 
     Args:
         model: what is evaluated, wrappers included.
@@ -30,17 +33,22 @@ def inference_cost(model: nn.Module, test: Any, device: torch.device, *, samples
     inputs = _first(test, samples)
     if inputs is None:
         return {}
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    with torch.no_grad():
-        with FlopCounterMode(display=False) as counter:
-            model(inputs)
-        times = [_seconds(model, inputs, device) for _ in range(7)]
-    model.train(training)
+    try:
+        with torch.no_grad():
+            with FlopCounterMode(display=False) as counter:
+                model(inputs)
+            times = [_seconds(model, inputs, device) for _ in range(7)]
+    except (TypeError, ValueError, RuntimeError):
+        return {}
+    finally:
+        for module, mode in modes:  # one by one: frozen norms stay in evaluation mode
+            module.training = mode
     return {
         "ms": 1e3 * statistics.median(times) / len(inputs),
         "flops": counter.get_total_flops() / len(inputs),
-        "parameters": float(sum(p.numel() for p in model.parameters())),
+        "parameters": sum(p.numel() for p in model.parameters()),
     }
 
 
@@ -49,9 +57,9 @@ def _first(test: Any, samples: int) -> Tensor | None:
         return None
     try:
         inputs = get_inputs(test)
-    except (TypeError, ValueError):  # test data may be anything that the user's own metric understands
+    except (TypeError, ValueError):
         return None
-    return inputs[:samples] if isinstance(inputs, Tensor) else None
+    return inputs[:samples] if isinstance(inputs, Tensor) and inputs.ndim and len(inputs) else None
 
 
 def _seconds(model: nn.Module, inputs: Tensor, device: torch.device) -> float:

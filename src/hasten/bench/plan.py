@@ -12,7 +12,7 @@ import torch
 
 from hasten._core.call import canonical, encode
 from hasten._core.checks import check, near, refuse, refuse_type
-from hasten._core.clock import parse_duration
+from hasten._core.clock import Tick, parse_duration
 from hasten._core.rng import fork
 from hasten.program import Method, MethodFactory, Program, ProgramError
 
@@ -113,16 +113,14 @@ def make_plan(
         ProgramError: conflicting methods, or a method that finds nothing to change in this model.
         ValueError: an unknown baseline, too few steps for the points, a workload that lacks what a method needs.
     """
-    if duration is not None:
-        parse_duration(duration)
-    base = workload.program if duration is None else workload.program.replace(duration=duration)
-    programs = {name: _program(base, name, arm) for name, arm in arms.items()}
+    base = _lasting(workload.program, duration)
+    programs = {name: _program(base, name, arm, duration) for name, arm in arms.items()}
     check(bool(programs), "compare", "at least one arm", arms)
     chosen = baseline if baseline is not None else next(iter(programs))
     if chosen not in programs:
         raise refuse("compare", "a baseline among the arms", repr(chosen), near(chosen, programs))
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
-    check(len(numbers) >= 1 and len(set(numbers)) == len(numbers), "compare", "at least one seed, each once", seeds)
+    numbers = _seeds(seeds)
+    _check_compiled(programs)
     _check_needs(workload, programs)
     for name, program in programs.items():
         _check_builds(name, program)
@@ -131,14 +129,37 @@ def make_plan(
     source = _source(base)
     steps = _steps(base, source)
     laid = Curve.of(
-        kind, steps, points=points or workload.points, mult=mult or workload.mult, warmup=min(workload.warmup, steps // 4)
+        kind,
+        steps,
+        points=workload.points if points is None else points,
+        mult=workload.mult if mult is None else mult,
+        warmup=workload.warmup,
     )
-    return Plan(workload, programs, chosen, numbers, laid, reason, source.steps_per_epoch, device)
+    plan = Plan(workload, programs, chosen, numbers, laid, reason, source.steps_per_epoch, device)
+    for name, program in programs.items():
+        _check_length(name, program, base, steps)
+        _check_schedule(name, program, plan)
+    return plan
 
 
-def _program(base: Program, name: str, arm: Any) -> Program:
+def _lasting(program: Program, duration: str | None) -> Program:
+    return program if duration is None else program.replace(duration=duration)
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    whole = all(isinstance(seed, int) and not isinstance(seed, bool) for seed in numbers) and seeds is not True
+    fix = "Pass how many, or a list of whole numbers."
+    check(bool(numbers) and whole and len(set(numbers)) == len(numbers), "compare", "seeds, each once", seeds, fix)
+    return numbers
+
+
+def _program(base: Program, name: str, arm: Any, duration: str | None) -> Program:
     if isinstance(arm, Program):
-        return arm
+        if arm.workload != base.workload:
+            fix = "Compare programs of one workload; it is the question."
+            raise refuse(f"arm {name!r}", f"a program of the workload {base.workload!r}", repr(arm.workload), fix)
+        return _lasting(arm, duration)
     if isinstance(arm, (Method, MethodFactory)):
         arm = [arm]
     if not isinstance(arm, (list, tuple)):
@@ -147,6 +168,14 @@ def _program(base: Program, name: str, arm: Any) -> Program:
         return base.then(*arm)
     except ProgramError as error:
         raise ProgramError(f"arm {name!r}: {error}") from error
+
+
+def _check_compiled(programs: Mapping[str, Program]) -> None:
+    """Compiled and eager arithmetic differ, so an effect between the two would be partly the compiler's."""
+    backends = {name: program.compile for name, program in programs.items()}
+    if len(set(backends.values())) > 1:
+        got = ", ".join(f"{name}: {backend or 'eager'}" for name, backend in backends.items())
+        raise refuse("compare", "all arms compiled by the same backend, or none", got, "Compile every arm, or none.")
 
 
 def _check_needs(workload: Workload, programs: Mapping[str, Program]) -> None:
@@ -161,13 +190,46 @@ def _check_needs(workload: Workload, programs: Mapping[str, Program]) -> None:
 
 
 def _check_builds(name: str, program: Program) -> None:
-    """Build the model and its surgery without paying for weights: a surgery that matches nothing is an error here."""
+    """Build the model and its surgery: a surgery that matches nothing is an error here, and not after an hour.
+
+    On the meta device, which costs no weights; a model that needs numbers while it is built (`.item()`) is built for
+    real instead.
+    """
     try:
-        with torch.device("meta"), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            build_model(program, 0)
+            try:
+                with torch.device("meta"):
+                    build_model(program, 0)
+            except (RuntimeError, NotImplementedError):
+                build_model(program, 0)
     except ProgramError as error:
         raise ProgramError(f"arm {name!r}: {error}") from error
+    except (ValueError, TypeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"arm {name!r}: {error}") from error
+
+
+def _check_length(name: str, program: Program, base: Program, steps: int) -> None:
+    """Every arm is measured at the same budgets in steps: one whose own length differs would be cut or stretched."""
+    if (program.duration, program.batch_size, program.data) == (base.duration, base.batch_size, base.data):
+        return
+    own = _steps(program, _source(program))
+    if own != steps:
+        got = f"{own} ({program.duration} with batches of {program.batch_size})"
+        fix = "Give every arm the same number of steps, for example duration='500step'."
+        raise refuse(f"arm {name!r}", f"a training length of {steps} steps, like the baseline's", got, fix)
+
+
+def _check_schedule(name: str, program: Program, plan: Plan) -> None:
+    """A schedule that cannot serve a budget (a warm-up longer than it) fails here, and not in every run."""
+    schedule = program.schedule.build()
+    for run in plan.curve.runs():
+        for start, end, _ in plan.curve.cycles(run):
+            try:
+                schedule.at(Tick(start, start, end, 0.0, plan.steps_per_epoch, program.batch_size, 1))
+            except ValueError as error:
+                raise ValueError(f"arm {name!r}, the cycle from step {start} to {end}: {error}") from error
 
 
 def check_test_data(workload: Workload) -> None:
@@ -200,8 +262,8 @@ def _kind(wanted: str, programs: Mapping[str, Program], base: Program) -> tuple[
         for name, program in programs.items()
         for method in program.irreversible
     ]
-    reasons += [f"{name!r} replaces the schedule" for name, program in programs.items() if program.schedule != base.schedule]
-    reasons += [f"{name!r} changes the duration" for name, program in programs.items() if program.duration != base.duration]
+    replaced = [name for name, program in programs.items() if program.schedule != base.schedule]
+    reasons += [f"{name!r} replaces the schedule" for name in replaced]
     if reasons and wanted == "cyclic":
         fix = "Use --curve separate (or auto)."
         raise refuse("compare", "arms that a cyclic run can compare", "; ".join(reasons), fix)

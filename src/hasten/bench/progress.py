@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any, TextIO
@@ -38,6 +39,11 @@ class Progress:
         self.total += sum(self._length(job) for job in jobs)
         for job in jobs:
             self.at.pop(job, None)
+
+    def fewer(self, jobs: list[Job]) -> None:
+        """Runs will not be done."""
+        self.runs -= len(jobs)
+        self.total -= sum(self._length(job) for job in jobs)
 
     def run_started(self, job: Job) -> None:
         """A run begins (or goes on)."""
@@ -92,8 +98,9 @@ class Progress:
         self._write(f"{text}\n")
 
     def _write(self, text: str) -> None:
-        self.stream.write(text)
-        self.stream.flush()
+        with contextlib.suppress(OSError):  # the terminal is gone; the study goes on
+            self.stream.write(text)
+            self.stream.flush()
 
 
 def _span(seconds: float) -> str:

@@ -151,11 +151,11 @@ class Run:
 
     def score(self, batch: Any) -> Tensor:
         """Losses (batch,) in evaluation mode, without gradients; charged to the clock and to the ledger."""
-        self._charge(batch, backward=False)
         self.ledger.scored_samples += batch_size(batch)
         modes = [module.training for module in self._modules]
         self.model.eval()
         try:
+            self._charge(batch, backward=False)  # in evaluation mode too: no branch is left out
             with torch.no_grad(), fork(self.seed, "score", self.tick.step), self.autocast():
                 losses = self.built.loss(self.forward(get_inputs(batch)), batch)
         finally:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import pickle
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hasten._core import sources
 from hasten._core.batch import get_inputs, get_targets, map_tensors
-from hasten._core.checks import check, refuse, refuse_type
+from hasten._core.checks import check, describe, refuse, refuse_type
 from hasten._core.rng import fork
 
 __all__ = ["BatchSource", "default_collate", "tensors_of"]
@@ -44,6 +48,10 @@ class BatchSource:
         seed: the run's seed.
         device: where in-memory data is kept and batches arrive.
         workers: loader processes for datasets; the batches are the same with any number.
+
+    Raises:
+        TypeError: data of another kind.
+        ValueError: tensors of different lengths, or fewer samples than a batch.
     """
 
     def __init__(
@@ -58,7 +66,8 @@ class BatchSource:
     ) -> None:
         tensors = tensors_of(data)
         self.n = _length(data, tensors)
-        check(self.n >= batch_size, "data", f"at least batch_size = {batch_size} samples", self.n)
+        fix = "Lower BATCH_SIZE, or give more data."
+        check(self.n >= batch_size, "data", f"at least batch_size = {batch_size} samples", self.n, fix)
         self.in_memory = tensors is not None
         self.data = map_tensors(lambda tensor: tensor.to(device), data) if self.in_memory else data
         self.order, self.batch_size, self.seed = order, batch_size, seed
@@ -67,63 +76,85 @@ class BatchSource:
 
     def batches(self, first: int) -> Iterator[Any]:
         """Batches of step `first`, `first + 1`, ... without end; starting later is a seek, not a replay."""
-        step = first
-        while True:
-            epoch, offset = divmod(step, self.steps_per_epoch)
-            order = self._order(epoch)
-            rest = [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(offset, self.steps_per_epoch)]
-            for batch in self._fetch_all(step, rest):
-                yield map_tensors(lambda tensor: tensor.to(self.device, non_blocking=True), batch)
-            step += len(rest)
+        for batch in self._fetched(first):
+            yield map_tensors(lambda tensor: tensor.to(self.device, non_blocking=True), batch)
+
+    def _fetched(self, first: int) -> Iterator[Any]:
+        if self.in_memory:
+            for _, index in self._indices(first):
+                yield map_tensors(lambda tensor, index=index: tensor[index], self.data)
+            return
+        fetcher = _Fetcher(self.data, self.seed)
+        chosen = ((step, index.tolist()) for step, index in self._indices(first))
+        yield from _loader(fetcher, chosen, self.workers) if self.workers else map(fetcher.__getitem__, chosen)
+
+    def _indices(self, first: int) -> Iterator[tuple[int, Tensor]]:
+        """(step, the samples of its batch) of step `first`, `first + 1`, ..."""
+        order = self._order(first // self.steps_per_epoch)
+        for step in itertools.count(first):
+            epoch, place = divmod(step, self.steps_per_epoch)
+            if place == 0 and step > first:
+                order = self._order(epoch)
+            yield step, order[place * self.batch_size : (place + 1) * self.batch_size]
 
     def _order(self, epoch: int) -> Tensor:
         order = self.order(self.n, epoch, seed=self.seed)
-        if order.shape != (self.n,) or order.dtype != torch.long:
-            raise refuse("sampler", f"a LongTensor of shape ({self.n},)", order)
+        if not isinstance(order, Tensor) or order.shape != (self.n,) or order.dtype != torch.long:
+            raise refuse("sampler", f"a LongTensor of shape ({self.n},)", describe(order))
+        low, high = (int(end) for end in order.aminmax())
+        if low < 0 or high >= self.n:
+            raise refuse("sampler", f"sample indices from 0 to {self.n - 1}", f"{low} to {high}")
         return order.to(self.device) if self.in_memory else order
-
-    def _fetch_all(self, step: int, indices: list[Tensor]) -> Iterator[Any]:
-        if self.in_memory:
-            for index in indices:
-                yield map_tensors(lambda tensor, index=index: tensor[index], self.data)
-            return
-        fetcher = _Fetcher(self.data, self.seed, step, indices)
-        if not self.workers:
-            for position in range(len(indices)):
-                yield fetcher[position]
-            return
-        from torch.utils.data import DataLoader
-
-        # A map-style dataset is anything with __len__ and __getitem__; the class torch annotates is not needed.
-        dataset: Any = fetcher
-        yield from DataLoader(dataset, batch_size=None, num_workers=self.workers, multiprocessing_context="spawn")
 
 
 class _Fetcher:
-    """A dataset of whole batches: item k is batch `step + k`, drawn under its own seeds wherever it is made."""
+    """A dataset of whole batches, each drawn under its own seeds wherever it is made."""
 
-    def __init__(self, dataset: Any, seed: int, step: int, indices: list[Tensor]) -> None:
-        self.dataset, self.seed, self.step, self.indices = dataset, seed, step, indices
+    def __init__(self, dataset: Any, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> Any:
-        if position >= len(self.indices):
-            raise IndexError(position)
-        with fork(self.seed, "data", self.step + position):
-            samples = [self.dataset[i] for i in self.indices[position].tolist()]
+    def __getitem__(self, chosen: tuple[int, list[int]]) -> Any:
+        step, index = chosen
+        with fork(self.seed, "samples", step):
+            samples = [self.dataset[i] for i in index]
         batch = default_collate(samples)
         return tuple(batch) if isinstance(batch, list) else batch
+
+    def __reduce__(self) -> Any:
+        # Another process finds a user's classes only after it has loaded the user's files.
+        return _fetcher, (sources.entries(), pickle.dumps((self.dataset, self.seed)))
+
+
+def _fetcher(entries: list[tuple[sources.Source, Path]], state: bytes) -> _Fetcher:
+    for source, entry in entries:
+        sources.load(source, entry)
+    return _Fetcher(*pickle.loads(state))
+
+
+def _loader(fetcher: Any, chosen: Iterator[Any], workers: int) -> Iterator[Any]:
+    """The batches of `fetcher` in order, made ahead by loader processes, which start once a run."""
+    from torch.utils.data import DataLoader
+
+    return iter(
+        DataLoader(
+            fetcher,
+            batch_size=None,
+            sampler=chosen,
+            num_workers=workers,
+            multiprocessing_context="spawn",
+            generator=torch.Generator(),  # else it would draw from the global one
+        )
+    )
 
 
 def _length(data: Any, tensors: list[Tensor] | None) -> int:
     if tensors is not None:
-        lengths = {len(tensor) for tensor in tensors}
-        if len(lengths) != 1:
-            raise refuse("data", "tensors of one length", f"lengths {sorted(lengths)}")
+        lengths = {tensor.shape[:1] for tensor in tensors}
+        if len(lengths) != 1 or lengths == {()}:
+            got = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+            raise refuse("data", "tensors with one first dimension, the samples", f"shapes {got}")
         get_inputs(data), get_targets(data)
-        return lengths.pop()
+        return len(tensors[0])
     if hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (tuple, list, Mapping)):
         return len(data)
     fix = "Return (inputs, targets) tensors, a dict of tensors, or a torch Dataset."

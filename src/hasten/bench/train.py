@@ -121,7 +121,7 @@ def train(
         task: what to run.
         checkpoint: file to resume from and to write to; None writes nothing.
         checkpoint_seconds: at most this often between points.
-        observe: called with {"event": "point" | "progress", ...}, off the clock.
+        observe: called with {"event": "point" | "progress" | "note", ...}, off the clock.
         should_stop: asked after each point; True ends the run there.
 
     Raises:
@@ -205,7 +205,7 @@ class _Loop:
 
     def _evaluate(self, index: int) -> None:
         with self.ledger.off("evaluation"):
-            predictor = self.live.predictor()
+            predictor = self.live.predictor().eval()  # a metric that forgets it must not train the running statistics
             with fork(self.task.seed, "evaluation", self.step), self.live.autocast():
                 metric = float(self.task.metric(predictor, self.test))
         if not math.isfinite(metric):
@@ -236,7 +236,10 @@ class _Loop:
                 "run": self.live.state_dict(),
             }
             assert self.checkpoint is not None
-            checkpoints.save(self.checkpoint, state)
+            try:
+                checkpoints.save(self.checkpoint, state)
+            except OSError as error:  # a full disk must not end the run: without checkpoints it only restarts earlier
+                self.observe({"event": "note", "text": f"cannot write checkpoints ({error.strerror}); going on without."})
         self.saved = time.monotonic()
 
     def _restore(self) -> int:

@@ -1,12 +1,22 @@
 """`python -m hasten.bench.worker`: one single-threaded process that runs tasks for a driver.
 
-Fed with JSON lines on stdin, it answers with JSON lines on stdout. It ends when stdin ends, so it cannot outlive its
-driver, whatever killed that. It ignores Ctrl-C: the driver decides. What user code prints goes to the run's log.
+It reads commands as JSON lines from stdin: {"do": "run", ...} and {"do": "stop"} (end the run at its next point). It
+answers with JSON lines on stdout: `ready` once, then for a run any number of `progress`, `point` and `note`, and one of
+
+    done      with the results (`stopped` says whether before its end)
+    failed    the loss or the metric is not a finite number: this run has ended
+    broken    the program raised: its arm has ended, and the driver ends this process
+    full      no space is left on the disk: nobody's fault, the study must wait
+
+It ends when stdin ends, with every process it started, so it cannot outlive its driver, whatever killed that. It
+ignores Ctrl-C: the driver decides. What user code prints goes to the run's log, and what it reads is empty.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import gc
 import json
 import os
 import queue
@@ -14,10 +24,13 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 __all__ = ["main"]
+
+Tell = Callable[[dict[str, Any]], None]
 
 
 class _Mailbox:
@@ -25,84 +38,125 @@ class _Mailbox:
 
     def __init__(self, stream: TextIO) -> None:
         self.stop = threading.Event()
-        self.tasks: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         threading.Thread(target=self._read, args=(stream,), daemon=True).start()
 
     def _read(self, stream: TextIO) -> None:
-        for line in stream:
-            message = json.loads(line)
-            if message["do"] == "stop":
-                self.stop.set()
-            else:
-                self.tasks.put(message)
-        os._exit(0)  # the driver is gone: nobody would read what a half-done run has to say
+        try:
+            for line in stream:
+                message = json.loads(line)
+                if message["do"] == "stop":
+                    self.stop.set()
+                else:
+                    self.tasks.put(message)
+        finally:  # the driver is gone, perhaps in the middle of a line
+            _leave()
 
 
-def main() -> int:
+def _leave() -> None:
+    """End at once: nobody would hear what a half-done run has to say."""
+    if hasattr(os, "killpg") and os.getsid(0) == os.getpid():  # the driver has made it the leader of its own group
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(0)
+
+
+def main() -> None:
     """Serve tasks until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    out = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # stray prints must not reach the protocol
-    mailbox = _Mailbox(sys.stdin)
+    commands, answers = _take_pipes()
+    mailbox = _Mailbox(commands)
 
     def tell(event: dict[str, Any]) -> None:
         try:
-            out.write(json.dumps(event) + "\n")
-            out.flush()
-        except BrokenPipeError:
-            os._exit(0)
+            answers.write(json.dumps(event) + "\n")
+            answers.flush()
+        except OSError:
+            _leave()
 
-    _single_threaded()
-    tell({"event": "ready", "pid": os.getpid()})
+    _prepare()
+    tell({"event": "ready"})
     while True:
         task = mailbox.tasks.get()
-        with _log(Path(task["log"])):
-            tell(_outcome(task, tell, mailbox))
+        tell(_outcome(task, tell, mailbox.stop.is_set))
+        gc.collect()  # cycles of the run that ended may hold a model and its data
 
 
-def _single_threaded() -> None:
+def _take_pipes() -> tuple[TextIO, TextIO]:
+    """The protocol's streams, out of reach of user code: its prints go to stderr, its reads find nothing."""
+    commands = os.fdopen(os.dup(0), encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers.write("\n")  # ends what may have been printed while modules were imported
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    if hasattr(os, "register_at_fork"):  # a forked child that lives on must not hold the pipes open
+
+        def let_go() -> None:
+            for stream in (commands, answers):
+                os.dup2(nothing, stream.fileno(), inheritable=False)
+
+        os.register_at_fork(after_in_child=let_go)
+    return commands, answers
+
+
+def _prepare() -> None:
     import torch
 
+    faulthandler.enable()  # a crash of native code leaves a trace in the log
     torch.set_num_threads(1)
     with contextlib.suppress(RuntimeError):  # may be set once only
         torch.set_num_interop_threads(1)
 
 
+def _outcome(task: dict[str, Any], tell: Tell, should_stop: Callable[[], bool]) -> dict[str, Any]:
+    """The final event of a task."""
+    with _log(Path(task["log"])):
+        try:
+            return {"event": "done", **_run(task, tell, should_stop)}
+        except BaseException as error:  # SystemExit too: user code may call sys.exit
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
+            return _ending(error, task["log"])
+
+
+def _ending(error: BaseException, log: str) -> dict[str, Any]:
+    from .durable import is_full
+    from .run import NonFiniteError
+
+    if isinstance(error, NonFiniteError):
+        return {"event": "failed", "error": str(error)}
+    if is_full(error):
+        return {"event": "full", "error": str(error)}
+    text = str(error) or ("out of memory" if isinstance(error, MemoryError) else "no message")
+    return {"event": "broken", "error": f"{type(error).__name__}: {text}", "log": log}
+
+
 @contextlib.contextmanager
-def _log(path: Path) -> Any:
-    """Send stdout and stderr, of Python and of libraries, to the run's log."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+def _log(path: Path) -> Iterator[None]:
+    """Send stdout and stderr, of Python and of libraries, to the run's log; where none can be written, to stderr's."""
+    _flush()
     kept = os.dup(1), os.dup(2)
-    with open(path, "ab") as file:
+    with contextlib.suppress(OSError), open(path, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            for descriptor in kept:
-                os.close(descriptor)
-
-
-def _outcome(task: dict[str, Any], tell: Any, mailbox: _Mailbox) -> dict[str, Any]:
-    """The final event of a task: done, failed (this run) or broken (this arm)."""
-    from hasten.bench.run import NonFiniteError
-
     try:
-        return {"event": "done", "id": task["id"], **_run(task, tell, mailbox)}
-    except NonFiniteError as error:
-        return {"event": "failed", "id": task["id"], "error": str(error)}
-    except (Exception, KeyboardInterrupt) as error:
-        traceback.print_exc()
-        kind = type(error).__name__
-        return {"event": "broken", "id": task["id"], "error": f"{kind}: {error}", "log": task["log"]}
+        yield
+    finally:
+        _flush()
+        for descriptor, number in zip(kept, (1, 2), strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
 
 
-def _run(task: dict[str, Any], tell: Any, mailbox: _Mailbox) -> dict[str, Any]:
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(
+            OSError, ValueError, AttributeError
+        ):  # the disk is full; user code closed or replaced it
+            stream.flush()
+
+
+def _run(task: dict[str, Any], tell: Tell, should_stop: Callable[[], bool]) -> dict[str, Any]:
     from hasten._core.call import decode
     from hasten.program import Program
 
@@ -122,10 +176,10 @@ def _run(task: dict[str, Any], tell: Any, mailbox: _Mailbox) -> dict[str, Any]:
             device=task["device"],
             workers=task["loader_workers"],
         ),
-        checkpoint=Path(task["checkpoint"]) if task["checkpoint"] else None,
+        checkpoint=Path(task["checkpoint"]),
         checkpoint_seconds=task["checkpoint_seconds"],
-        observe=lambda event: tell({**event, "id": task["id"]}),
-        should_stop=mailbox.stop.is_set,
+        observe=tell,
+        should_stop=should_stop,
     )
     return {
         "phases": result.phases,
@@ -144,9 +198,11 @@ def _load_source(stored: dict[str, Any]) -> None:
     from hasten._core.sources import Source, load
 
     source = Source(tuple((name, text) for name, text in stored["files"]))
-    sys.path.insert(0, str(Path(stored["entry"]).parent))  # for imports inside functions, when they run
+    folder = str(Path(stored["entry"]).parent)
+    if folder not in sys.path:  # for imports inside functions, when they run
+        sys.path.insert(0, folder)
     load(source, Path(stored["entry"]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -29,11 +29,15 @@ def catalogue() -> dict[str, MethodFactory]:
     """Every method by name: ours, then those of installed packages (entry points of the group `hasten.methods`).
 
     Raises:
-        ValueError: an entry point that is not a method, or takes a name that is taken.
+        ValueError: an entry point that cannot be loaded, is not a method, or takes a name that is taken.
     """
     found = {factory.name: factory for factory in OURS}
     for point in plug_ins():
-        factory = point.load()
+        try:
+            factory = point.load()
+        except (ImportError, AttributeError) as error:
+            fix = "Update or uninstall its package."
+            raise refuse("methods", "a plug-in that can be loaded", f"{point.value} ({error})", fix) from error
         if not isinstance(factory, MethodFactory) or point.name != factory.name:
             raise refuse("methods", f"a method named {point.name!r} at {point.value}", factory)
         if point.name in found:

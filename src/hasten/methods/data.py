@@ -66,7 +66,7 @@ def cutmix(
         needs={"images"},
         horizon="reversible",
         cost="none; under torch.compile one compilation per size",
-        source="arXiv 1806.05393 (progressive sizes); fast.ai's DAWNBench entry, 2018",
+        source="fast.ai's entry to DAWNBench, 2018",
     )
 )
 def progressive_resizing(

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .._core.checks import check, fraction, positive, whole
@@ -77,7 +78,18 @@ def freeze_layers(model: nn.Module, count: int) -> tuple[str, ...]:
                 parameter.grad = None
         if layer in running_norms(layer):
             layer.eval()
+    for layer in trained:
+        if frozen and isinstance(layer, nn.GroupNorm) and _plain_order not in layer._forward_pre_hooks.values():
+            layer.register_forward_pre_hook(_plain_order)
     return tuple(name for name, _ in frozen)
+
+
+def _plain_order(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inputs of a group norm, not channels-last where it trains behind frozen layers: torch's CPU kernel for that
+    order writes the gradient of the input also where none is asked for, and the process ends (seen in torch 2.13)."""
+    if not (torch.is_grad_enabled() and any(p.requires_grad for p in layer.parameters(recurse=False))):
+        return inputs
+    return tuple(value if value.requires_grad else value.contiguous() for value in inputs)
 
 
 class LayerFreezing:

@@ -104,18 +104,26 @@ class Page:
 
     def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Load a file in a window of this size and wait until every chart is drawn."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
         self.wait("[...document.querySelectorAll('[data-chart]')].every(chart => chart.querySelector('svg'))")
 
-    def click(self, element: str) -> None:
-        """A real click in the middle of the element that a JavaScript expression names."""
+    def point(self, element: str) -> tuple[float, float]:
+        """Move the mouse to the middle of the element that a JavaScript expression names."""
         self.js(f"({element}).scrollIntoView({{block: 'center'}})")
         x, y = self.js(f"(r => [r.x + r.width / 2, r.y + r.height / 2])(({element}).getBoundingClientRect())")
-        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        return x, y
+
+    def click(self, element: str) -> None:
+        """A real click in the middle of the element that a JavaScript expression names."""
+        x, y = self.point(element)
+        for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def screenshot(self, path: Path, *, full: bool = True) -> None:
@@ -129,7 +137,16 @@ def started(chromium: str, profile: Path) -> Iterator[Page]:
     """A running browser with one tab; its profile lives in `profile`."""
     ours_out, theirs_in = os.pipe()[::-1]
     ours_in, theirs_out = os.pipe()
-    command = [sys.executable, "-c", _TRAMPOLINE, str(theirs_in), str(theirs_out), chromium, *FLAGS, f"--user-data-dir={profile}"]
+    command = [
+        sys.executable,
+        "-c",
+        _TRAMPOLINE,
+        str(theirs_in),
+        str(theirs_out),
+        chromium,
+        *FLAGS,
+        f"--user-data-dir={profile}",
+    ]
     process = subprocess.Popen(
         command, pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,

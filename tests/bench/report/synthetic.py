@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import itertools
 import math
 from typing import Any
 
@@ -26,9 +27,21 @@ ARMS = {
     "ls": ((0.318, 0.714, 0.806, 0.813), 0.0132, 1.00, ["label_smoothing(amount=0.1)"]),
     "mixup": ((0.292, 0.672, 0.809, 0.833), 0.0133, 1.00, ["mixup(alpha=0.2)"]),
 }
-PHASES = {"setup": 0.01, "loader": 0.06, "batch": 0.04, "forward": 0.30, "backward": 0.44, "optimizer": 0.13, "hooks": 0.02}
+PHASES = {
+    "setup": 0.01,
+    "loader": 0.06,
+    "batch": 0.04,
+    "forward": 0.30,
+    "backward": 0.44,
+    "optimizer": 0.13,
+    "hooks": 0.02,
+}
 EXCLUDED = {"data": 0.2, "evaluation": 0.9, "checkpoint": 0.05, "counting": 0.08, "reporting": 0.01}
-HOSTILE = ("</script><img src=x onerror=alert(1)>", "\" onmouseover=\"alert(1)' {{7*7}}", "base\u2028\u202e\x1b[31m|&amp;")
+HOSTILE = (
+    "</script><img src=x onerror=alert(1)>",
+    '" onmouseover="alert(1)\' {{7*7}}',
+    "base\u2028\u202e\x1b[31m|&amp;",
+)
 
 
 def _points(kind: str, seed: int, points: int, minimize: bool, generator: np.random.Generator) -> list[dict[str, Any]]:
@@ -89,7 +102,7 @@ def rows_of(data: dict[str, Any]) -> list[dict[str, Any]]:
 def _schedule(points: int) -> dict[str, list[float]]:
     ends = [0, *(epoch * STEPS for epoch in EPOCHS[:points])]
     step, multiplier = [], []
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in itertools.pairwise(ends):
         for t in np.linspace(start, end, 24).tolist():
             step.append(t)
             multiplier.append(0.5 + 0.5 * math.cos(math.pi * (t - start) / (end - start)))
@@ -112,7 +125,7 @@ def _study(
         "version": 1,
         "study": {
             "title": "Which of these pay on hard digits?", "workload": "digits",
-            "summary": "Handwritten digits, rotated, shifted and noisy, 16 × 16 pixels; five convolutions, one CPU thread.",
+            "summary": "Handwritten digits, rotated, shifted, noisy, 16 by 16 pixels; five convolutions, one thread.",
             "curve": curve, "curve_reason": "no arm has an irreversible horizon or changes the schedule",
             "baseline": names[0], "seeds": list(range(seeds)), "created": "2026-01-31T12:00:00+00:00",
             "command": "hasten compare digits --arms 'base,blur=blurpool,ls=label_smoothing,mixup' --seeds 5",
@@ -125,7 +138,8 @@ def _study(
         },
         "analysis": None,
         "runs": _mishaps(runs, names) if mishaps else runs,
-        "power": {"text": "With 5 seeds a gain of 0.009 at the last budget is found with 80 % power.", "mde": {"15 ep": 0.009}},
+        "power": {"text": "With 5 seeds a gain of 0.009 at the last budget is found with 80 % power.",
+                  "mde": {"15 ep": 0.009}},
         "environment": {"python": "3.11.2", "torch": "2.13.0", "numpy": "2.4.6", "hasten": "0.1.0", "isa": "avx2",
                         "threads": 1, "device": "cpu", "processor": "an example processor", "load at start": 0.31},
         "notes": ["The clock of a resumed run continues where the checkpoint left it."],
@@ -153,7 +167,7 @@ def hostile() -> dict[str, Any]:
     kinds = iter(ARMS)
     data = study({name: next(kinds) for name in HOSTILE})
     for key in ("title", "workload", "summary", "command", "metric", "curve_reason", "status"):
-        data["study"][key] = f"{key} {HOSTILE[0]}"
+        data["study"][key] = f"{key} {HOSTILE[0]} {HOSTILE[1]}"
     data["study"]["arms"][1]["methods"] = list(HOSTILE)
     data["runs"][0]["error"] = HOSTILE[0]
     data["runs"][0]["flags"] = [HOSTILE[0]]

@@ -40,7 +40,8 @@ def entry(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
 
 
 def files_below(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()) if folder.exists() else []
+    paths = folder.rglob("*") if folder.exists() else ()
+    return sorted(path.relative_to(folder).as_posix() for path in paths if not path.is_dir())
 
 
 @pytest.mark.parametrize("kind", MAKERS)

@@ -51,7 +51,8 @@ def test_base_images_are_split_once():
     both = np.concatenate([train, test]).reshape(1797, -1)
     expected = load_digits().data / 16
     assert np.array_equal(both[np.lexsort(both.T)], expected[np.lexsort(expected.T)])
-    assert np.bincount(np.concatenate([train_labels, test_labels])).tolist() == np.bincount(load_digits().target).tolist()
+    labels = np.concatenate([train_labels, test_labels])
+    assert np.bincount(labels).tolist() == np.bincount(load_digits().target).tolist()
     # No image of the test part is in the training part.
     assert not {image.tobytes() for image in train} & {image.tobytes() for image in test}
 

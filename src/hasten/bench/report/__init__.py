@@ -7,4 +7,15 @@ from .export import from_json, save_charts, to_csv, to_json, write_report
 from .page import render
 from .terminal import table
 
-__all__ = ["VERSION", "Report", "from_json", "render", "save_charts", "table", "to_csv", "to_json", "validate", "write_report"]
+__all__ = [
+    "VERSION",
+    "Report",
+    "from_json",
+    "render",
+    "save_charts",
+    "table",
+    "to_csv",
+    "to_json",
+    "validate",
+    "write_report",
+]

@@ -56,7 +56,9 @@ def figures(data: Report, *, width: int | str = "container", background: str = "
     arms, metric = theme.entry_width(arm_names(data)), data["study"]["metric"]
     found: list[Figure] = []
 
-    def add(name: str, title: str, caption: str, chart: Any, height: int, entry: int = 100, *, wide: bool = False) -> None:
+    def add(
+        name: str, title: str, caption: str, chart: Any, height: int, entry: int = 100, *, wide: bool = False
+    ) -> None:
         if chart is not None:
             sized = theme.themed(chart, width=width, height=height, entry=entry, background=background)
             found.append(Figure(name, title, caption, sized.properties(description=f"{title}. {caption}"), wide))
@@ -73,7 +75,13 @@ def figures(data: Report, *, width: int | str = "container", background: str = "
         add("time", "Where the training time went", _TIME, made[0], row_height(made[1]))
     if costs := costs_chart(data):
         chart, rows, equal = costs
-        add("costs", "Other costs", _COSTS + (f" The same for every arm: {equal}." if equal else ""), chart, row_height(rows))
+        add(
+            "costs",
+            "Other costs",
+            _COSTS + (f" The same for every arm: {equal}." if equal else ""),
+            chart,
+            row_height(rows),
+        )
     add("schedule", "Learning-rate schedule", "Dotted lines: the budgets, where the model is evaluated.",
         schedule_chart(data), 140, arms)  # fmt: skip
     return found
@@ -87,7 +95,7 @@ _DOTS = {
     ),
     "target": (
         "Speedup at equal quality",
-        "Time of the baseline divided by time of the arm, to reach the same quality. Right of 1× the arm is faster. "
+        "Time of the baseline divided by time of the arm, to reach the same quality. Right of one the arm is faster. "
         "Arrows are bounds: some runs never arrived.",
     ),
     "accuracy": (
@@ -96,23 +104,22 @@ _DOTS = {
     ),
 }
 _SPEEDUP = (
-    "Above 1× the arm reaches the target in less training time. Bands: 95 %, point by point. Arrows: at least (up) or at "
-    "most (down) this much, because some runs never got there or were past it at their first point."
+    "Above one the arm reaches the target in less training time. Bands: 95 %, point by point. Arrows: at least (up) "
+    "or at most (down) this much, because some runs never got there or were past it at their first point."
 )
 _TIME = "Mean of the runs that count. The grey bar is not on the training clock."
 _COSTS = "Means over runs as a factor of the baseline's. A method that makes the model dearer to use shows here."
 
 
 def _curves_caption(data: Report) -> str:
-    study = data["study"]
-    line = (
-        "Dashed: all points of an arm come from one cyclic run per seed."
-        if study["curve"] == "cyclic"
-        else "Solid: every point is a complete run of its own."
-    )
+    kinds = {
+        "cyclic": " Dashed: all points of an arm come from one cyclic run per seed.",
+        "separate": " Solid: every point is a complete run of its own.",
+    }
+    line = kinds[data["study"]["curve"]] if data["runs"] else ""
     if data["analysis"] is None:
-        return f"Every run; means and intervals need a finished pair. {line}"
+        return f"Every run; means and intervals need a finished pair.{line}"
     return (
         "Thick lines are means, bands 95 % intervals of the mean, thin lines single seeds. Vertical lines are the "
-        f"baseline's budgets. {line} Click an arm in the legend to switch it off and on."
+        f"baseline's budgets.{line} Click an arm in the legend to switch it off and on."
     )

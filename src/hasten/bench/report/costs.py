@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import fmean
+from typing import Any, cast
 
 from . import words
 from .data import Report, Run, counted
@@ -13,8 +14,8 @@ __all__ = ["COSTS", "SHOW", "arm_means", "cost_ratios", "phase_means"]
 
 def _inference(key: str) -> Callable[[Run], float | None]:
     def read(run: Run) -> float | None:
-        found = run["inference"]
-        return None if found is None else found[key]  # type: ignore[literal-required]
+        found: Any = run["inference"] or {}
+        return found.get(key)
 
     return read
 
@@ -70,7 +71,9 @@ def phase_means(data: Report, name: str) -> tuple[dict[str, float], dict[str, fl
     runs = _done(data, name)
 
     def means(key: str) -> dict[str, float]:
-        parts: list[dict[str, float]] = [run[key] for run in runs]  # type: ignore[literal-required]
-        return {part: fmean(found.get(part, 0.0) for found in parts) for part in dict.fromkeys(p for f in parts for p in f)}
+        parts: list[dict[str, float]] = [cast(Any, run)[key] for run in runs]
+        return {
+            part: fmean(found.get(part, 0.0) for found in parts) for part in dict.fromkeys(p for f in parts for p in f)
+        }
 
     return means("phases"), means("excluded")

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import theme
 from .data import Report, arm_names, counted
-from .words import duration, number, ratio
+from .words import UNKNOWN, duration, number, ratio
 
 __all__ = ["schedule_chart", "speedup_chart", "tradeoff_chart"]
 
@@ -34,7 +34,9 @@ def tradeoff_chart(data: Report) -> Any | None:
     color, shape = theme.arm_encoding(alt, names, offset=32)  # above the labels of the budgets
     y_domain = theme.hull([row["metric"] for row in raw] + _bands_within(means, raw))
     x = theme.time_axis(alt, theme.log_hull([row["time"] for row in raw], margin=0.05), "training time")
-    y = alt.Y("metric:Q", title=_metric_title(data), scale=alt.Scale(domain=y_domain, nice=False), axis=alt.Axis(tickCount=6))
+    y = alt.Y(
+        "metric:Q", title=_metric_title(data), scale=alt.Scale(domain=y_domain, nice=False), axis=alt.Axis(tickCount=6)
+    )
 
     def fade(value: float) -> Any:
         return alt.condition(shown, alt.value(value), alt.value(min(value, FADED)), empty=False)
@@ -46,7 +48,7 @@ def tradeoff_chart(data: Report) -> Any | None:
         x, y, color, detail="seed:N", opacity=fade(0.3 if means else 0.9))  # fmt: skip
     if not means:  # no complete pair yet: the runs themselves are all there is
         dots = alt.Chart(raw_data, name="curves").mark_point(size=60, filled=True).encode(
-            x, y, color, shape, opacity=fade(1.0), tooltip=tips[:4])  # fmt: skip
+            x, y, color, shape, opacity=fade(1.0), tooltip=tips[:3])  # fmt: skip
         return alt.layer(lines, dots.add_params(shown))
     mean = alt.Chart(mean_data)
     band = mean.mark_area(clip=True).encode(
@@ -59,7 +61,8 @@ def tradeoff_chart(data: Report) -> Any | None:
     return alt.layer(*layers)
 
 
-_TIPS = {"arm": "arm", "budget": "budget", "time_text": "time", "metric_text": "metric", "interval": "interval", "n": "seeds"}
+_TIPS = {"arm": "arm", "time_text": "time", "metric_text": "metric", "budget": "budget", "interval": "interval",
+         "n": "seeds"}  # fmt: skip
 
 
 def _metric_title(data: Report) -> str:
@@ -108,12 +111,20 @@ def _mean_rows(data: Report) -> list[dict[str, Any]]:
 
 
 def _raw_rows(data: Report) -> list[dict[str, Any]]:
-    labels = dict(enumerate(data["study"]["budgets"]))
+    """Every point of every run: as the analysis read them, or as they were recorded while there is no analysis."""
+    analysis = data["analysis"]
+    if analysis is not None:
+        runs = [
+            (arm["name"], run["seed"], run["time"], run["metric"]) for arm in analysis["arms"] for run in arm["runs"]
+        ]
+    else:
+        points = [(run["arm"], run["seed"], run["points"]) for run in counted(data)]
+        runs = [(arm, seed, [p["seconds"] for p in found], [p["metric"] for p in found]) for arm, seed, found in points]
     return [
-        {"arm": run["arm"], "seed": str(run["seed"]), "time": point["seconds"], "metric": point["metric"],
-         "budget": labels.get(point["point"], ""), "time_text": duration(point["seconds"]),
-         "metric_text": number(point["metric"])}
-        for run in counted(data) for point in run["points"] if point["metric"] is not None and point["seconds"] > 0
+        {"arm": arm, "seed": str(seed), "time": time, "metric": metric, "time_text": duration(time),
+         "metric_text": number(metric)}
+        for arm, seed, times, metrics in runs for time, metric in zip(times, metrics, strict=True)
+        if metric is not None and time > 0
     ]  # fmt: skip
 
 
@@ -136,11 +147,17 @@ def speedup_chart(data: Report) -> Any | None:
         return None
     color, shape = theme.arm_encoding(alt, names, baseline=False)
     every = [row["speedup"] for row in known + bounds]
-    domain = theme.log_hull(_narrow([row[end] for row in known for end in ("low", "high")], every) + every, include=[1.0])
+    domain = theme.log_hull(
+        _narrow([row[end] for row in known for end in ("low", "high")], every) + every, include=[1.0]
+    )
     quality = theme.hull([row["quality"] for row in known + bounds], margin=0.03)
     minimize = data["study"]["minimize"]
-    x = alt.X("quality:Q", title=f"target: {_metric_title(data)}",
-              scale=alt.Scale(domain=quality, nice=False, reverse=minimize), axis=alt.Axis(grid=False, tickCount=6))  # fmt: skip
+    x = alt.X(
+        "quality:Q",
+        title=f"target: {_metric_title(data)}",
+        scale=alt.Scale(domain=quality, nice=False, reverse=minimize),
+        axis=alt.Axis(grid=False, tickCount=6),
+    )
     axis = theme.ratio_axis(alt, domain)
     y = alt.Y("speedup:Q", title="speedup in training time", **axis)
     tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in _SPEED_TIPS.items()]
@@ -155,7 +172,9 @@ def speedup_chart(data: Report) -> Any | None:
     ]  # fmt: skip
     for direction, angle in (("at_least", 0), ("at_most", 180)):
         rows = [row for row in bounds if row["direction"] == direction]
-        arrow = alt.Chart(alt.Data(values=rows)).mark_point(shape="arrow", angle=angle, size=260, filled=True, opacity=1)
+        arrow = alt.Chart(alt.Data(values=rows)).mark_point(
+            shape="arrow", angle=angle, size=260, filled=True, opacity=1
+        )
         layers.append(arrow.encode(x, y, color, tooltip=tips))
     return alt.layer(*layers)
 
@@ -173,12 +192,13 @@ def _speedup_rows(data: Report) -> tuple[list[dict[str, Any]], list[dict[str, An
             continue
         arrows: dict[str, list[dict[str, Any]]] = {"at_least": [], "at_most": []}
         for i, quality in enumerate(curve["quality"]):
-            row = {"arm": arm["name"], "quality": quality, "quality_text": number(quality), "interval": "–"}
+            row = {"arm": arm["name"], "quality": quality, "quality_text": number(quality), "interval": UNKNOWN}
             value, low, high = curve["speedup"][i], curve["low"][i], curve["high"][i]
             if value is not None:
-                interval = "–" if low is None else f"{ratio(low)} … {ratio(high)}"
-                known.append({**row, "speedup": value, "low": low or value, "high": high or value, "text": ratio(value),
-                              "interval": interval, "segment": f"{arm['name']} {segment}", "marked": i % MARKS == 0})  # fmt: skip
+                interval = UNKNOWN if low is None else f"{ratio(low)} … {ratio(high)}"
+                known.append({**row, "speedup": value, "low": low or value, "high": high or value,
+                              "text": ratio(value), "interval": interval, "segment": f"{arm['name']} {segment}",
+                              "marked": i % MARKS == 0})  # fmt: skip
                 continue
             segment += 1
             for direction, sign in (("at_least", "≥"), ("at_most", "≤")):
@@ -207,7 +227,9 @@ def schedule_chart(data: Report) -> Any | None:
     ]
     if not rows:
         return None
-    x = alt.X("step:Q", title="optimizer step", axis=alt.Axis(grid=False, tickCount=6), scale=alt.Scale(nice=False, zero=True))
+    x = alt.X(
+        "step:Q", title="optimizer step", axis=alt.Axis(grid=False, tickCount=6), scale=alt.Scale(nice=False, zero=True)
+    )
     y = alt.Y("multiplier:Q", title="learning rate / peak", axis=alt.Axis(tickCount=3))
     chart = alt.Chart(alt.Data(values=rows)).mark_line(strokeWidth=2, color="#0072B2", interpolate="linear")
     if set(data["study"]["schedule"]) == {"all"}:

@@ -2,7 +2,7 @@
 
 The driver of a study writes it, the page, the terminal table, the charts and the exports read it, and a report stored
 years ago is the same dict again. The types below are documentation and validator at once: `validate` walks the same
-annotations. Every key is present; what is unknown is None. NaN and infinity never occur.
+annotations. Every key is present except in `total=False` types; what is unknown is None. NaN and infinity never occur.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal, TypedDict, cast
 from ..._core.checks import check, describe, near, refuse
 
 __all__ = ["VERSION", "Arm", "Calibration", "Inference", "Point", "Power", "Report", "Run", "Schedule", "Study"]
-__all__ += ["arm_names", "counted", "validate"]
+__all__ += ["arm_names", "counted", "prepare", "printable", "validate"]
 
 VERSION = 1
 ANALYSIS_VERSION = 1  # of `Analysis.to_json()`, see bench/stats/summary.py
@@ -54,26 +54,26 @@ class Study(TypedDict):
     command: str
     duration: str  # "15ep"
     budgets: list[str]  # labels, one per point
-    ends: list[int]  # optimizer steps of the points
+    ends: list[float]  # optimizer steps of the points
     metric: str
     minimize: bool
     target: float | None
     arms: list[Arm]
     schedule: dict[str, Schedule]  # by arm, or {"all": ...}
-    status: str  # "complete", or why it ended early
+    status: str  # "complete", "budget", "interrupted", "running", or in words why it is not complete
     clock_excludes: list[str]
 
 
-class Inference(TypedDict):
-    """What one evaluated model costs to use."""
+class Inference(TypedDict, total=False):
+    """What one prediction of the evaluated model costs; a key is missing where it could not be measured."""
 
-    ms: float | None
-    flops: float | None
-    parameters: int | None
+    ms: float
+    flops: float
+    parameters: int
 
 
-class Calibration(TypedDict):
-    """Seconds of the calibration kernel before and after the run; the ratio after / before says how far it drifted."""
+class Calibration(TypedDict, total=False):
+    """Seconds of the calibration kernel before and after the run; `ratio`: the slower one over the study's median."""
 
     before: float
     after: float
@@ -98,7 +98,7 @@ class Run(TypedDict):
     arm: str
     seed: Seed
     attempt: int
-    status: Literal["done", "failed", "stopped"]
+    status: Literal["running", "done", "failed", "stopped"]
     counts: bool  # False for an attempt that was repeated
     flags: list[str]  # "drifted", "resumed"
     seconds: float  # on the training clock
@@ -126,7 +126,7 @@ class Report(TypedDict):
     version: int
     study: Study
     analysis: dict[str, Any] | None
-    runs: list[Run]
+    runs: list[Run]  # empty where only the analysis is known (somebody's own logs)
     power: Power | None
     environment: dict[str, Any]
     notes: list[str]
@@ -201,6 +201,8 @@ def _check_keys(value: Any, kind: Any, place: str) -> None:
             raise refuse("report", f"a known key in {place or 'the report'}", describe(key), near(str(key), hints))
     for key, hint in hints.items():
         where = f"{place}.{key}".lstrip(".")
+        if key not in value and key not in kind.__required_keys__:
+            continue
         if key not in value:
             raise refuse("report", f"{where} ({_name(hint)})", "nothing", "Write None where it is unknown.")
         _check(value[key], hint, where)
@@ -251,3 +253,34 @@ def arm_names(data: Any) -> list[str]:
 def counted(data: Report, arm: str | None = None) -> list[Run]:
     """The attempts that count, of one arm or of all."""
     return [run for run in data["runs"] if run["counts"] and arm in (None, run["arm"])]
+
+
+def printable(value: Any) -> Any:
+    r"""Plain data whose texts hold printable characters only; others are written as their escapes.
+
+    Names come from outside: a control character could move a terminal's cursor, a bidirectional override turn a line
+    of the page around.
+
+    >>> printable({"arm\x1b[31m": ["a\u202eb"]})
+    {'arm\\x1b[31m': ['a\\u202eb']}
+    """
+    if isinstance(value, str):
+        if value.isprintable():
+            return value
+        return "".join(c if c.isprintable() else " " if c in "\n\r\t" else ascii(c)[1:-1] for c in value)
+    if isinstance(value, dict):
+        return {printable(key): printable(item) for key, item in value.items()}
+    return [printable(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def prepare(data: Any) -> Report:
+    """`data` for showing: validated, printable, and the arms of the analysis in the order of the study.
+
+    Raises:
+        ValueError: see `validate`.
+    """
+    report: Report = printable(validate(data))
+    if report["analysis"] is not None:
+        order = arm_names(report)
+        report["analysis"]["arms"].sort(key=lambda arm: order.index(arm["name"]))
+    return report

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,15 +14,15 @@ from typing import Any
 
 from ..._core.checks import check, missing_extra
 from . import charts
-from .data import Report, Run, validate
+from .data import Report, Run, Study, prepare, validate
 from .page import render
 
-__all__ = ["FORMATS", "from_json", "save_charts", "to_csv", "to_json", "write_report"]
+__all__ = ["FORMATS", "from_json", "save_charts", "to_csv", "to_json", "write_report", "write_text"]
 
 FORMATS = ("png", "svg")
 WIDTH = 720  # pixels of an exported chart; PNG files have twice as many
-COLUMNS = ("arm", "workload", "seed", "point", "step", "epoch", "time", "metric", "flops", "memory", "attempt", "status",
-           "flags")  # fmt: skip
+COLUMNS = ("arm", "workload", "seed", "point", "step", "epoch", "time", "metric", "flops", "memory", "attempt",
+           "status", "flags")  # fmt: skip
 
 
 def to_json(data: dict[str, Any] | Report) -> str:
@@ -50,12 +51,12 @@ def to_csv(data: dict[str, Any] | Report) -> str:
     writer.writeheader()
     for run in report["runs"]:
         if run["counts"]:
-            writer.writerows(_csv_rows(run, report["study"]["workload"]))
+            writer.writerows(_csv_rows(run, report["study"]))
     return out.getvalue()
 
 
-def _csv_rows(run: Run, workload: str) -> Iterator[dict[str, Any]]:
-    common = {"arm": run["arm"], "workload": workload, "seed": run["seed"], "memory": run["memory"],
+def _csv_rows(run: Run, study: Study) -> Iterator[dict[str, Any]]:
+    common = {"arm": run["arm"], "workload": study["workload"], "seed": run["seed"], "memory": run["memory"],
               "attempt": run["attempt"], "status": run["status"], "flags": " ".join(run["flags"])}  # fmt: skip
     last, number = 0.0, 0
     for point in run["points"]:
@@ -63,8 +64,15 @@ def _csv_rows(run: Run, workload: str) -> Iterator[dict[str, Any]]:
         last, number = point["seconds"], point["point"] + 1
         yield {**common, "point": point["point"], "step": point["step"], "epoch": point["epoch"], "time": last,
                "metric": metric, "flops": point["flops"]}  # fmt: skip
-    if run["status"] == "failed" and run["seconds"] > last:
-        yield {**common, "point": number, "time": run["seconds"], "metric": "nan"}
+    if run["status"] == "failed":  # times increase along a run; nobody reads this one
+        step = study["ends"][number] if number < len(study["ends"]) else None
+        yield {
+            **common,
+            "point": number,
+            "step": step,
+            "time": max(run["seconds"], last * (1 + 1e-6) + 1e-6),
+            "metric": "nan",
+        }
 
 
 def save_charts(data: dict[str, Any] | Report, folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
@@ -84,7 +92,8 @@ def save_charts(data: dict[str, Any] | Report, folder: str | Path, formats: Sequ
         ValueError: not a report, or an unknown format.
         ImportError: altair or vl-convert is not installed (extra `bench`).
     """
-    report, folder = validate(data), Path(folder)
+    report = prepare(data)
+    folder = Path(folder)
     for name in formats:
         check(name in FORMATS, "save_charts", f"formats among {', '.join(FORMATS)}", name)
     try:
@@ -101,9 +110,18 @@ def save_charts(data: dict[str, Any] | Report, folder: str | Path, formats: Sequ
             if name == "png":
                 _write(path, vl_convert.vegalite_to_png(spec, vl_version=version, scale=2))
             else:
-                _write(path, vl_convert.vegalite_to_svg(spec, vl_version=version).encode())
+                _write(path, _stable(vl_convert.vegalite_to_svg(spec, vl_version=version)).encode())
             written.append(path)
     return written
+
+
+_CLIP = re.compile(r'(<clipPath id="clip|clip-path="url\(#clip)(\d+)')
+
+
+def _stable(svg: str) -> str:
+    """Clip paths numbered from 1: Vega counts them through the life of the process."""
+    numbers: dict[str, int] = {}
+    return _CLIP.sub(lambda found: found[1] + str(numbers.setdefault(found[2], len(numbers) + 1)), svg)
 
 
 def write_report(data: dict[str, Any] | Report, path: str | Path) -> Path:
@@ -114,8 +132,13 @@ def write_report(data: dict[str, Any] | Report, path: str | Path) -> Path:
         ImportError: altair or vl-convert is not installed (extra `bench`).
         OSError: the file cannot be written.
     """
+    return write_text(path, render(data))
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """The text as a UTF-8 file, written as a whole or not at all."""
     path = Path(path)
-    _write(path, render(data).encode())
+    _write(path, text.encode())
     return path
 
 

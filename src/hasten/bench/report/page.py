@@ -16,7 +16,7 @@ from typing import Any
 
 from ..._core.checks import missing_extra
 from . import charts, tables, words
-from .data import Report, arm_names, validate
+from .data import Report, prepare
 from .markup import Html, element, join, json_script
 from .tables import badge, facts, scroll
 from .words import duration, joined, number
@@ -37,7 +37,7 @@ def render(data: dict[str, Any] | Report) -> str:
         ValueError: the data are not a report, or of another version.
         ImportError: altair or vl-convert is not installed (extra `bench`).
     """
-    report = validate(data)
+    report = prepare(data)
     figures = charts.figures(report)
     bundle, script = vega_bundle(), _asset("page.js")
     study = report["study"]
@@ -72,11 +72,11 @@ def vega_bundle() -> str:
         import vl_convert
     except ImportError:
         raise missing_extra("hasten report", "vl-convert-python", "bench") from None
-    return vl_convert.javascript_bundle(vl_version=charts.vega_lite_version(alt))
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=charts.vega_lite_version(alt))
 
 
 def _asset(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return resources.files("hasten.bench.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _policy(scripts: Iterable[str]) -> str:
@@ -90,16 +90,18 @@ def _section(name: str, title: str, *content: object) -> Html:
 
 
 def _header(data: Report) -> Html:
-    study = data["study"]
-    ended = study["status"] != "complete"
+    study, warning = data["study"], None
+    if why := words.incomplete(data):
+        strong = element("strong", "This study is not complete")
+        warning = element("p", strong, f": {why}.", class_="warning", role="note")
+    kicker = ("hasten compare", study["workload"], study["created"][:10])
     return element(
         "header",
-        element("p", f"hasten compare · {study['workload']} · {study['created'][:10]}", class_="kicker"),
+        element("p", " · ".join(filter(None, kicker)), class_="kicker"),
         element("h1", study["title"]),
         element("p", study["summary"], class_="summary"),
-        element("p", element("strong", "This study is not complete"), f": {study['status']}.", class_="warning", role="note")
-        if ended else None,
-    )  # fmt: skip
+        warning,
+    )
 
 
 def _answer(data: Report) -> Html:
@@ -109,7 +111,10 @@ def _answer(data: Report) -> Html:
     if analysis is not None:
         cards = [_card(data, analysis, arm) for arm in analysis["arms"] if arm["name"] != analysis["baseline"]]
         parts.append(element("ul", *cards, class_="cards"))
-        headings = {"budgets": f"Gain in {data['study']['metric']} at equal training time", "targets": "Speedup to reach the same quality"}
+        headings = {
+            "budgets": f"Gain in {data['study']['metric']} at equal training time",
+            "targets": "Speedup to reach the same quality",
+        }
         looks = [(title, tables.glance(data, field, title)) for field, title in headings.items()]
         parts.append(element("div", *(scroll(title, made) for title, made in looks if made), class_="glances"))
     return _section("answer", "Which of these pay?", *parts)
@@ -119,15 +124,14 @@ def _card(data: Report, analysis: dict[str, Any], arm: dict[str, Any]) -> Html:
     """One arm: its verdict, the sentence, and two numbers."""
     methods = next(item["methods"] for item in data["study"]["arms"] if item["name"] == arm["name"])
     final, pace = words.final_point(analysis, arm), words.time_ratio(analysis, arm)
-    said = []
-    if pace is not None:
-        said.append(f"{words.ratio(pace)} the time for the same steps")
+    said = [f"{words.ratio(pace)} the time for the same steps"] if pace is not None else []
     if final is not None:
-        said.append(f"{data['study']['metric']} {words.level(final, words.gain_decimals(analysis))}"
-                    f" at {analysis['budgets'][-1]['label']}")  # fmt: skip
+        level = words.level(final, words.gain_decimals(analysis))
+        said.append(f"{data['study']['metric']} {level} at {analysis['budgets'][-1]['label']}")
+    label = badge(arm["verdict"], more=words.reservation(arm))
     return element(
         "li",
-        element("div", element("h3", arm["name"]), badge(arm["verdict"], more=words.reservation(arm)), class_="card-head"),
+        element("div", element("h3", arm["name"]), label, class_="card-head"),
         element("p", words.capital(arm["sentence"])),
         element("p", " · ".join(said), class_="quiet") if said else None,
         element("p", ", ".join(methods), class_="code quiet") if methods else None,
@@ -136,30 +140,40 @@ def _card(data: Report, analysis: dict[str, Any], arm: dict[str, Any]) -> Html:
 
 
 def _sure(data: Report) -> Html:
-    study, analysis, power = data["study"], data["analysis"], data["power"]
-    items: list[object] = [element("li", f"{text}.") for text in words.troubles(data)]
-    if power is not None:
-        items.append(element("li", power["text"]))
-    if analysis is not None:
-        level = words.percent(1 - analysis["alpha"])
-        items.append(element("li", f"Verdicts are paired t tests over seeds, corrected (Holm) for all "
-                                   f"{analysis['questions']} questions of this study: a false “pays” or “costs” anywhere "
-                                   f"in it has a chance of at most {words.percent(analysis['alpha'])}. Intervals are {level} "
-                                   "for one question alone."))  # fmt: skip
-        if analysis["margin"] is not None:
-            items.append(element("li", f"“No loss” means a loss above {number(analysis['margin'])} is excluded "
-                                       f"(margin: {analysis['margin_source']})."))  # fmt: skip
-    items.append(element("li", _CURVES[study["curve"]], f" Chosen because {study['curve_reason']}."))
+    """The box that says what the answer rests on."""
+    items = element("ul", *(element("li", text) for text in _grounds(data)))
+    analysis = data["analysis"]
     caveats = [*(analysis["notes"] if analysis else ()), *data["notes"]]
-    notes = element("ul", *(element("li", note) for note in caveats)) if caveats else None
-    mind = element("div", element("h3", "Keep in mind"), notes) if notes else None
-    return element("aside", element("h2", "How sure is this?", id="sure"),
-                   element("div", element("ul", *items), mind, class_="halves"), aria_labelledby="sure", class_="box")  # fmt: skip
+    notes = element("ul", *(element("li", text) for text in caveats))
+    mind = element("div", element("h3", "Keep in mind"), notes) if caveats else None
+    halves = element("div", items, mind, class_="halves")
+    return element("aside", element("h2", "How sure is this?", id="sure"), halves, aria_labelledby="sure", class_="box")
+
+
+def _grounds(data: Report) -> list[str]:
+    study, analysis, power = data["study"], data["analysis"], data["power"]
+    said = [f"{text}." for text in words.troubles(data)]
+    if power is not None:
+        said.append(power["text"])
+    if analysis is not None:
+        alpha, level = words.percent(analysis["alpha"]), words.percent(1 - analysis["alpha"])
+        said.append(
+            f"Verdicts are paired t tests over seeds, corrected (Holm) for the {analysis['questions']} questions of "
+            f"this study: a false “pays” or “costs” anywhere in it has a chance of at most {alpha}. "
+            f"Intervals are {level} for one question alone."
+        )
+        if analysis["margin"] is not None:
+            margin = f"{number(analysis['margin'])} is excluded (margin: {analysis['margin_source']})"
+            said.append(f"“No loss” means that a loss above {margin}.")
+    if not data["runs"]:
+        return [*said, "Made from logs: times, seeds and failures are taken as they were logged."]
+    why = f" Chosen because {study['curve_reason']}." if study["curve_reason"] else ""
+    return [*said, _CURVES[study["curve"]] + why]
 
 
 _CURVES = {
-    "cyclic": "Cyclic curve: one run per arm and seed gives all points, the learning rate completes one cycle per budget. "
-    "Levels differ a little from separate runs; differences between arms carry over.",
+    "cyclic": "Cyclic curve: one run per arm and seed gives all points, the learning rate completes one cycle per "
+    "budget. Levels differ a little from separate runs; differences between arms carry over.",
     "separate": "Separate runs: every point is a complete training run with its own learning-rate schedule.",
 }
 
@@ -169,38 +183,28 @@ def _figures(figures: Iterable[charts.Figure]) -> Html:
         element(
             "figure",
             element("h3", figure.title),
-            element("div", class_="chart", id=f"chart-{figure.name}", data_chart=figure.name),
+            element("div", class_="chart", data_chart=figure.name, role="img", aria_label=f"Chart: {figure.title}"),
             element("figcaption", figure.caption),
             class_="wide" if figure.wide else None,
         )
         for figure in figures
     ]
-    hint = element("noscript", element("p", "The charts need JavaScript; all their numbers are in the tables below."))
+    hint = element("noscript", element("p", "The charts need JavaScript; the tables below do not."))
     return _section("charts-title", "Charts", hint, element("div", *made, class_="figures"))
 
 
 def _details(data: Report) -> Html:
-    study, analysis = data["study"], data["analysis"]
-    parts: list[object] = []
-    if analysis is not None:
-        parts += [made for field, caption in _EFFECTS.items() if (made := tables.effects_table(data, field, caption))]
-        parts += [element("h3", "Order at equal steps"),
-                  element("p", "Arms joined by = cannot be told apart and are not ranked. Each budget is tested on its own.", class_="quiet"),
-                  tables.order_list(analysis)]  # fmt: skip
-    parts += [element("h3", "Costs"), tables.costs_table(data), element("h3", "Every run"), tables.runs_table(data)]
-    arms = [
-        (arm["name"], join((element("div", joined(arm["methods"]) or "the workload as it is", class_="code"),
-                            element("div", "; ".join(arm["differences"]) or "no difference", class_="quiet"),
-                            element("div", arm["fingerprint"][:16], class_="code quiet"))))
-        for name in arm_names(data) for arm in study["arms"] if arm["name"] == name
-    ]  # fmt: skip
-    parts += [element("h3", "Arms"), facts(arms)]
-    asked = [("command", element("span", study["command"], class_="code")), ("duration", study["duration"]),
-             ("budgets", joined(study["budgets"])), ("seeds", joined([str(seed) for seed in study["seeds"]])),
-             ("target", number(study["target"]) if study["target"] is not None else "none given"),
-             ("status", study["status"]), ("created", study["created"])]  # fmt: skip
-    parts += [element("h3", "What was asked"), facts(asked), element("h3", "Environment"),
-              facts((name, _plain(value)) for name, value in data["environment"].items())]  # fmt: skip
+    parts = _effects(data)
+    if data["runs"]:
+        parts += [element("h3", "Time and costs"), tables.phases_table(data), tables.costs_table(data)]
+        parts += [element("h3", "Every run"), tables.runs_table(data)]
+    parts += [element("h3", "Arms"), facts((arm["name"], _arm(arm)) for arm in data["study"]["arms"])]
+    parts += [element("h3", "What was asked"), _asked(data)]
+    if data["environment"]:
+        parts += [
+            element("h3", "Environment"),
+            facts((key, _plain(value)) for key, value in data["environment"].items()),
+        ]
     return _section("details", "All numbers", *parts)
 
 
@@ -211,21 +215,58 @@ _EFFECTS = {
 }
 
 
+def _effects(data: Report) -> list[Html | None]:
+    analysis = data["analysis"]
+    if analysis is None:
+        return []
+    hint = "Arms joined by = cannot be told apart and are not ranked. Each budget is tested on its own."
+    order = [element("h3", "Order at equal steps"), element("p", hint, class_="quiet"), tables.order_list(analysis)]
+    return [*(tables.effects_table(data, field, caption) for field, caption in _EFFECTS.items()), *order]
+
+
+def _arm(arm: Any) -> Html:
+    lines = (
+        element("div", joined(arm["methods"]) or "the workload as it is", class_="code"),
+        element("div", "; ".join(arm["differences"]) or "no difference", class_="quiet"),
+        element("div", arm["fingerprint"][:16], class_="code quiet"),
+    )
+    return join(lines)
+
+
+def _asked(data: Report) -> Html:
+    study = data["study"]
+    pairs = {
+        "command": element("span", study["command"], class_="code"),
+        "duration": study["duration"],
+        "budgets": joined(study["budgets"]),
+        "seeds": joined([str(seed) for seed in study["seeds"]]),
+        "target": number(study["target"]) if study["target"] is not None else "none given",
+        "status": study["status"],
+        "created": study["created"],
+    }
+    return facts(pairs.items())
+
+
 def _plain(value: Any) -> str:
-    return joined([_plain(item) for item in value]) if isinstance(value, list) else "unknown" if value is None else str(value)
+    """A fact about the environment as text."""
+    if isinstance(value, list):
+        return joined([_plain(item) for item in value])
+    return "unknown" if value is None else str(value)
 
 
 def _reading(data: Report) -> Html:
     study = data["study"]
-    excluded = joined(study["clock_excludes"]) or "nothing"
-    total = sum(run["seconds"] for run in data["runs"])
-    text = [
-        f"The training clock runs through all that training needs, and through what a method adds: set-up, loading, "
+    excluded, total = joined(study["clock_excludes"]), sum(run["seconds"] for run in data["runs"])
+    clock = (
+        "The training clock runs through all that training needs, and through what a method adds: set-up, loading, "
         f"transforms, forward, backward, optimizer, hooks. It does not run during {excluded}. All runs together took "
-        f"{duration(total)} on it.",
-        "“Pays” at a budget: with the baseline's training time the arm reaches a better result. “Pays” at a target: the "
-        "arm reaches that quality in less training time. “Costs” is the opposite. “Not proven” means this study cannot "
-        "tell; it does not mean that there is no effect.",
+        f"{duration(total)} on it."
+    )
+    text = [
+        clock if excluded else "Training time is as it was logged.",
+        "“Pays” at a budget: with the baseline's training time the arm reaches a better result. “Pays” at a target: "
+        "the arm reaches that quality in less training time. “Costs” is the opposite. “Not proven” means this study "
+        "cannot tell; it does not mean that there is no effect.",
         "A bound (≥ or ≤) stands where some runs never reached a target: the true factor is at least or at most that.",
         "Runs of two arms with the same seed start from the same weights where they have the same layers and see the "
         "same data in the same order. That is why they are compared in pairs.",

@@ -8,15 +8,16 @@ from typing import Any
 from . import theme
 from .costs import COSTS, cost_ratios, phase_means
 from .data import Report, arm_names
-from .words import VERDICTS, duration, effect_text, gain_decimals, joined, p_value, ratio, span_text
+from .words import TIMES, UNKNOWN, VERDICTS, duration, effect_text, gain_decimals, joined, p_value, ratio, span_text
 
 __all__ = ["PHASE_COLORS", "costs_chart", "dots_chart", "row_height", "time_chart"]
 
 ROW = 24  # pixels per row: a finger does not need to hit it, an eye must follow it
 
 # Phases in the order of a step; off the clock is one grey.
-PHASE_COLORS = {"setup": "#595959", "loader": "#E69F00", "batch": "#CC79A7", "forward": "#56B4E9", "backward": "#0072B2",
-                "optimizer": "#009E73", "hooks": "#D55E00", "off the clock": "#cfcfcf"}  # fmt: skip
+PHASE_COLORS = {"setup": "#595959", "loader": "#E69F00", "batch": "#CC79A7", "forward": "#56B4E9",
+                "backward": "#0072B2", "optimizer": "#009E73", "hooks": "#D55E00",
+                "off the clock": "#cfcfcf"}  # fmt: skip
 
 _IS_HEADING = "substring(datum.value, 0, 1) == 'h'"
 _AXIS_LABEL = f"({_IS_HEADING} ? '' : '\u2002') + slice(datum.value, indexof(datum.value, '|') + 1)"
@@ -28,7 +29,7 @@ def _row_axis(alt: Any, keys: Sequence[str]) -> Any:
     wide = min(150, 14 + 7 * max(len(key.split("|", 1)[1]) for key in keys))  # estimated, of 12 px text
     axis = alt.Axis(labelExpr=_AXIS_LABEL, labelFontWeight=bold, labelAlign="left", labelPadding=wide, labelLimit=wide,
                     ticks=False, domain=False, grid=False)  # fmt: skip
-    return alt.Y("row:N", title=None, sort=list(keys), scale=alt.Scale(domain=list(keys)), axis=axis)
+    return alt.Y("row:N", title=None, scale=alt.Scale(domain=list(keys)), axis=axis)
 
 
 def row_height(chart_rows: int) -> int:
@@ -58,7 +59,10 @@ def dots_chart(data: Report, kind: str) -> tuple[Any, int] | None:
         axis = theme.ratio_axis(alt, theme.log_hull([*_clamped(ends, values, neutral, speed), *values], include=[1.0]))
     else:
         domain = theme.hull([*_clamped(ends, values, neutral, speed), *values], include=[0.0])
-        axis = {"scale": alt.Scale(domain=domain, nice=False), "axis": alt.Axis(tickCount=5, labelExpr="datum.value == 0 ? '0' : format(datum.value, '+~g')")}
+        axis = {
+            "scale": alt.Scale(domain=domain, nice=False),
+            "axis": alt.Axis(tickCount=5, labelExpr="datum.value == 0 ? '0' : format(datum.value, '+~g')"),
+        }
     x = alt.X("value:Q", title=_dot_title(data, kind), **axis)
     y = _row_axis(alt, keys)
     tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in _DOT_TIPS.items()]
@@ -89,8 +93,8 @@ def dots_chart(data: Report, kind: str) -> tuple[Any, int] | None:
 
 _SHAPES = {"pays": "triangle-up", "better": "triangle-up", "costs": "triangle-down", "worse": "triangle-down",
            "not proven": "circle", "tie": "diamond"}  # fmt: skip
-_DOT_TIPS = {"arm": "arm", "label": "at", "text": "effect", "interval": "interval", "verdict": "verdict", "p": "p (Holm)",
-             "reason": "note"}  # fmt: skip
+_DOT_TIPS = {"arm": "arm", "label": "at", "text": "effect", "interval": "interval", "verdict": "verdict",
+             "p": "p (Holm)", "reason": "note"}  # fmt: skip
 
 
 def _dot_title(data: Report, kind: str) -> str:
@@ -115,7 +119,8 @@ def _dot_rows(data: Report, kind: str) -> tuple[list[str], list[dict[str, Any]]]
                 "value": value, "draw": "unknown" if value is None or bound == "?" else bound or "exact",
                 "low": effect["low"], "high": effect["high"],
                 "minimum": effect["minimum"], "maximum": effect["maximum"], "text": effect_text(effect, decimals),
-                "interval": span_text(effect, decimals), "p": p_value(effect["p_holm"]), "reason": effect["reason"] or "–",
+                "interval": span_text(effect, decimals), "p": p_value(effect["p_holm"]),
+                "reason": effect["reason"] or UNKNOWN,
             })  # fmt: skip
     return keys, rows
 
@@ -148,9 +153,10 @@ def time_chart(data: Report) -> tuple[Any, int] | None:
     colors = [PHASE_COLORS.get(part, theme.BASELINE) for part in parts]
     chart = alt.Chart(alt.Data(values=rows)).mark_bar().encode(
         alt.X("sum(seconds):Q", title="mean seconds per run", axis=alt.Axis(tickCount=5)),
-        alt.Y("arm:N", title=None, sort=names, axis=alt.Axis(ticks=False, domain=False, labelLimit=120)),
-        alt.YOffset("clock:N", sort=["on", "off"], scale=alt.Scale(paddingInner=0.15)),
-        alt.Color("part:N", sort=parts, scale=alt.Scale(domain=parts, range=colors),
+        alt.Y("arm:N", title=None, scale=alt.Scale(domain=names),
+              axis=alt.Axis(ticks=False, domain=False, labelLimit=120)),
+        alt.YOffset("clock:N", scale=alt.Scale(domain=["on", "off"], paddingInner=0.15)),
+        alt.Color("part:N", scale=alt.Scale(domain=parts, range=colors),
                   legend=theme.top_legend(alt, symbolType="square")),
         alt.Order("order:Q"),
         tooltip=[alt.Tooltip(f"{key}:N", title=title) for key, title in _TIME_TIPS.items()],
@@ -169,7 +175,14 @@ def _time_rows(name: str, phases: dict[str, float], excluded: dict[str, float]) 
         for phase, seconds in phases.items()
     ]  # fmt: skip
     reasons = joined([f"{key} {duration(value)}" for key, value in excluded.items() if value]) or "nothing"
-    part = {"arm": name, "clock": "off", "part": "off the clock", "seconds": off, "text": duration(off), "detail": reasons}
+    part = {
+        "arm": name,
+        "clock": "off",
+        "part": "off the clock",
+        "seconds": off,
+        "text": duration(off),
+        "detail": reasons,
+    }
     return [*rows, part]
 
 
@@ -194,10 +207,13 @@ def costs_chart(data: Report) -> tuple[Any, int, str] | None:
     if not rows:
         return None
     axis = theme.ratio_axis(alt, theme.log_hull([row["value"] for row in rows], include=[0.8, 1.25]))
-    x = alt.X("value:Q", title="← cheaper · × baseline · dearer →", **axis)
+    x = alt.X("value:Q", title=f"← cheaper · {TIMES} baseline · dearer →", **axis)
     y = _row_axis(alt, keys)
     color = theme.arm_encoding(alt, names, legend=False)[0]
-    tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in (("arm", "arm"), ("cost", "cost"), ("text", "× baseline"))]
+    tips = [
+        alt.Tooltip(f"{key}:N", title=title)
+        for key, title in (("arm", "arm"), ("cost", "cost"), ("text", f"{TIMES} baseline"))
+    ]
     chart = alt.Chart(alt.Data(values=rows))
     layers = alt.layer(
         alt.Chart(alt.Data(values=[{"value": 1}])).mark_rule(color="#767676").encode(x),

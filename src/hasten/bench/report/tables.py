@@ -6,18 +6,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import words
-from .costs import SHOW, arm_means
+from .costs import SHOW, arm_means, phase_means
 from .data import Report, Run, arm_names, counted
 from .markup import Html, element, join
-from .words import VERDICTS
+from .words import UNKNOWN, VERDICTS
 
-__all__ = ["badge", "costs_table", "effects_table", "facts", "glance", "order_list", "runs_table", "scroll", "table"]
+__all__ = ["badge", "costs_table", "effects_table", "facts", "glance", "order_list", "phases_table", "runs_table",
+           "scroll", "table"]  # fmt: skip
 
 
 def badge(word: str, *, more: str = "") -> Html:
     """A verdict as a coloured label with a mark, so that colour is never alone."""
     verdict = VERDICTS[word]
-    return element("span", element("span", verdict.mark, aria_hidden="true"), f" {word}{more}", class_=f"badge {verdict.css}")
+    return element(
+        "span", element("span", verdict.mark, aria_hidden="true"), f" {word}{more}", class_=f"badge {verdict.css}"
+    )
 
 
 def scroll(label: str, content: Html) -> Html:
@@ -74,7 +77,9 @@ def glance(data: Report, field: str, heading: str) -> Html | None:
         label, _, more = axis["label"].partition(" (")
         head.append(element("th", label, more and element("small", more.rstrip(")")), scope="col"))
     decimals = words.gain_decimals(analysis)
-    rows = [element("tr", _name(arm["name"]), *(_glance_cell(effect, decimals) for effect in arm[field])) for arm in arms]
+    rows = [
+        element("tr", _name(arm["name"]), *(_glance_cell(effect, decimals) for effect in arm[field])) for arm in arms
+    ]
     return element("table", element("caption", heading), element("thead", element("tr", *head)),
                    element("tbody", *rows), class_="glance")  # fmt: skip
 
@@ -96,8 +101,8 @@ def order_list(analysis: dict[str, Any]) -> Html:
     return facts(items)
 
 
-_EFFECT_HEAD = ("arm", "at", "#effect", "#interval", "#p\u00a0(Holm)", "verdict", "#n", "#smallest … largest", "no\u00a0loss",
-                "#detectable")  # fmt: skip
+_EFFECT_HEAD = ("arm", "at", "#effect", "#interval", "#p\u00a0(Holm)", "verdict", "#n", "#smallest … largest",
+                "no\u00a0loss", "#detectable")  # fmt: skip
 
 
 def effects_table(data: Report, field: str, caption: str) -> Html | None:
@@ -128,7 +133,7 @@ def _effect_row(arm: str, effect: dict[str, Any], decimals: int) -> Html:
         _text(badge(effect["verdict"])),
         _number(effect["n"], effect["n"]),
         _number(words.span_text(effect, decimals, "minimum", "maximum"), effect["minimum"]),
-        _text({True: "proven", False: "not proven", None: "–"}[effect["no_loss"]]),
+        _text({True: "proven", False: "not proven", None: UNKNOWN}[effect["no_loss"]]),
         _number(shown, detectable),
     )
 
@@ -157,7 +162,22 @@ def costs_table(data: Report) -> Html | None:
     return table(("arm", *(f"#{cost}" for cost in costs)), rows, caption="Means per arm over the runs that count")
 
 
-_RUN_HEAD = ("arm", "#seed", "#attempt", "status", "#final metric", "#train time", "#off the clock", "#FLOPs",
+def phases_table(data: Report) -> Html | None:
+    """Mean seconds per run by phase of the training clock, and by reason off it."""
+    found = {name: phase_means(data, name) for name in arm_names(data)}
+    parts = list(dict.fromkeys(part for phases, _ in found.values() for part in phases))
+    reasons = list(dict.fromkeys(reason for _, excluded in found.values() for reason in excluded))
+    if not parts:
+        return None
+    rows = []
+    for name, (phases, excluded) in found.items():
+        times = [phases.get(part) for part in parts] + [excluded.get(reason) for reason in reasons]
+        rows.append(element("tr", _name(name), *(_number(words.duration(time), time) for time in times)))
+    head = ("arm", *(f"#{part}" for part in parts), *(f"#({reason})" for reason in reasons))
+    return table(head, rows, caption="Mean time per run; in brackets: not on the training clock")
+
+
+_RUN_HEAD = ("arm", "#seed", "#attempt", "status", "#steps", "#final metric", "#train time", "#off the clock", "#FLOPs",
              "#peak memory", "#machine drift", "weights")  # fmt: skip
 
 
@@ -170,7 +190,8 @@ def runs_table(data: Report) -> Html:
 def _run_row(run: Run) -> Html:
     metrics = [point["metric"] for point in run["points"] if point["metric"] is not None]
     final = metrics[-1] if metrics and run["status"] == "done" else None
-    drift = run["calibration"] and run["calibration"]["ratio"]
+    steps = run["points"][-1]["step"] if run["points"] else None
+    drift = (run["calibration"] or {}).get("ratio")
     off, seed = sum(run["excluded"].values()), run["seed"]
     flags = [element("span", flag, class_="flag") for flag in words.run_flags(run)]
     error = element("div", run["error"], class_="remark") if run["error"] else None
@@ -181,12 +202,13 @@ def _run_row(run: Run) -> Html:
         _number(seed, seed if isinstance(seed, int) else None),
         _number(run["attempt"], run["attempt"]),
         _text(join([status, *flags], " "), error),
+        _number(steps or UNKNOWN, steps),
         _number(words.number(final), final),
         _number(words.duration(run["seconds"]), run["seconds"]),
         _number(words.duration(off), off),
         _number(words.amount(run["flops"]), run["flops"]),
         _number(words.bytes_(run["memory"]), run["memory"]),
         _number(words.ratio(drift), drift),
-        _text((run["weights"] or "–")[:8], class_="code"),
+        _text((run["weights"] or UNKNOWN)[:8], class_="code"),
         class_=None if run["counts"] else "discounted",
     )

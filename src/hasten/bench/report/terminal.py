@@ -1,7 +1,7 @@
 """`table`: the study in a terminal, in as many columns as it has; plain text where colour or Unicode is not wanted.
 
-Text from outside (names, notes, errors) is cleaned of control characters first, so that it cannot move the cursor or
-change colours of the terminal that shows it.
+Text from outside (names, notes, errors) passes `words.printable` first, so that it cannot move the cursor or change the
+colours of the terminal that shows it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import words
-from .data import Report, validate
-from .words import VERDICTS
+from .data import Report, prepare
+from .words import MINUS, TIMES, UNKNOWN, VERDICTS
 
 __all__ = ["table"]
 
-_ASCII = str.maketrans({"×": "x", "−": "-", "±": "+-", "≥": ">=", "≤": "<=", "…": "...", "–": "-", "·": "|",
-                        "“": '"', "”": '"', "’": "'", "▲": "^", "▼": "v", "◆": "~", "○": "?", "●": "*"})  # fmt: skip
+_ASCII = str.maketrans({TIMES: "x", MINUS: "-", UNKNOWN: "-", "±": "+-", "≥": ">=", "≤": "<=", "…": "...", "·": "|",
+                        "▲": "^", "▼": "v", "◆": "~", "○": "?", "●": "*"})  # fmt: skip
 _CODES = {"pays": "32", "costs": "31", "mixed": "33", "tie": "36", "open": "2", "base": "2", "bold": "1"}
 GAP = "  "
 
@@ -44,9 +44,13 @@ class _Style:
     unicode: bool
 
     def clean(self, text: str) -> str:
-        """The text as one line of printable characters."""
-        text = "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+        """The text in the characters of this terminal."""
         return text if self.unicode else text.translate(_ASCII).encode("ascii", "replace").decode()
+
+    def name(self, text: str) -> str:
+        """A name cut in its middle to a third of the width."""
+        room = max(12, self.width // 3)
+        return text if len(text) <= room else f"{text[: room // 2]}…{text[-(room - room // 2 - 1) :]}"
 
     def paint(self, text: str, css: str) -> str:
         """The text in the colour of a verdict, where colours are shown."""
@@ -75,17 +79,22 @@ def table(
     Raises:
         ValueError: the data are not a report, or of another version.
     """
-    report = validate(data)
+    report = prepare(data)
     style = _style(width, color, unicode)
     study, analysis = report["study"], report["analysis"]
     headline, rests = words.answer(report)
     lines = [style.paint(line, "bold") for line in style.wrap(study["title"])]
-    status = "" if study["status"] == "complete" else f" · {study['status']}"
-    lines += style.wrap(f"{study['workload']} · {study['curve']} curve · {study['created'][:10]}{status}")
+    facts = (study["workload"], f"{study['curve']} curve" if report["runs"] else "from logs", study["created"][:10])
+    lines += style.wrap(" · ".join(filter(None, facts)))
+    if why := words.incomplete(report):
+        lines += style.wrap(f"This study is not complete: {why}.")
     lines += ["", *(style.paint(line, "bold") for line in style.wrap(headline)), *style.wrap(rests)]
     if analysis is not None:
         lines += ["", *_arms(style, report, analysis)]
-        for field, title in (("budgets", "gain at equal training time"), ("targets", "speedup to reach the same quality")):
+        for field, title in (
+            ("budgets", "gain at equal training time"),
+            ("targets", "speedup to reach the same quality"),
+        ):
             lines += _glance(style, analysis, field, title)
         lines += ["", *_order(style, analysis)]
     lines += ["", *_notes(style, report)]
@@ -124,12 +133,26 @@ def _arms(style: _Style, data: Report, analysis: dict[str, Any]) -> list[str]:
     """One line per arm with time, metric and verdict, and its sentence below."""
     decimals = words.gain_decimals(analysis)
     last = analysis["budgets"][-1]["label"] if analysis["budgets"] else "the end"
-    grid = [[_Cell("arm"), _Cell("verdict"), _Cell("time, same steps"), _Cell(f"{data['study']['metric']} at {last}")]]
+    grid = [
+        [
+            _Cell("arm"),
+            _Cell("verdict"),
+            _Cell("time, same steps"),
+            _Cell(style.name(f"{data['study']['metric']} at {last}")),
+        ]
+    ]
     for arm in analysis["arms"]:
         final = words.final_point(analysis, arm)
-        metric = words.level(final, decimals) if final else "–"
+        metric = words.level(final, decimals) if final else UNKNOWN
         pace = words.ratio(words.time_ratio(analysis, arm))
-        grid.append([_Cell(arm["name"]), _verdict(arm["verdict"], words.reservation(arm)), _Cell(pace), _Cell(metric)])
+        grid.append(
+            [
+                _Cell(style.name(arm["name"])),
+                _verdict(arm["verdict"], words.reservation(arm)),
+                _Cell(pace),
+                _Cell(metric),
+            ]
+        )
     head, *rows = _grid(style, grid, left=2)
     lines = [head]
     for arm, row in zip(analysis["arms"], rows, strict=True):
@@ -150,10 +173,13 @@ def _glance(style: _Style, analysis: dict[str, Any], field: str, title: str) -> 
     if not arms:
         return []
     decimals = words.gain_decimals(analysis)
-    columns = [[_Cell("")] + [_Cell(arm["name"]) for arm in arms]]
+    columns = [[_Cell("")] + [_Cell(style.name(arm["name"])) for arm in arms]]
     for i, axis in enumerate(analysis[field]):
         cells = [arm[field][i] for arm in arms]
-        texts = [_Cell(f"{VERDICTS[e['verdict']].mark} {words.effect_text(e, decimals)}", VERDICTS[e["verdict"]].css) for e in cells]
+        texts = [
+            _Cell(f"{VERDICTS[e['verdict']].mark} {words.effect_text(e, decimals)}", VERDICTS[e["verdict"]].css)
+            for e in cells
+        ]
         columns.append([_Cell(axis["label"].split(" (")[0]), *texts])
     lines = ["", *(style.paint(line, "bold") for line in style.wrap(title))]
     for block in _blocks(style, columns):

@@ -1,7 +1,8 @@
 """What all charts share: colours, shapes, axes of time and of ratios, and the look.
 
 Arms have a colour and a shape of their own, so that they can be told apart without colour. Green and vermillion belong
-to verdicts and come last among the arms. Nothing here takes a name into an expression: names are only data.
+to verdicts and come last among the arms. Names are data only: `sort=` would compile them into expressions, so the
+order of names is always a scale's domain.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 
 from ..._core.checks import missing_extra
 
-__all__ = ["FONT", "altair", "arm_encoding", "arm_scale", "entry_width", "hull", "log_hull", "log_ticks", "ratio_axis", "themed",
-           "time_axis", "top_legend"]  # fmt: skip
+__all__ = ["FONT", "altair", "arm_encoding", "arm_scale", "entry_width", "hull", "log_hull", "log_ticks",
+           "ratio_axis", "themed", "time_axis", "top_legend"]  # fmt: skip
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with all common kinds of colour blindness. The
 # baseline is grey, which shows on light and dark paper; their yellow (1.3 : 1 on white) is left out.
@@ -23,14 +24,19 @@ ARM_COLORS = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#009E73", "#D55E00")
 ARM_SHAPES = ("square", "triangle-up", "diamond", "cross", "triangle-down")  # 6 x 5: coprime, so 30 different pairs
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif"
 
-_TIMES = [s * unit for unit, steps in ((1e-3, (1, 2, 5, 10, 20, 50, 100, 200, 500)), (1, (1, 2, 5, 10, 20, 30)),
-          (60, (1, 2, 5, 10, 20, 30)), (3600, (1, 2, 4, 8, 12, 24, 48, 96, 240, 480, 960))) for s in steps]  # fmt: skip
+# Ticks a person would choose, the best first: a short curve needs the finer ones.
+_TENS = tuple(10.0**k for k in range(-4, 0))  # parts of a second
+_TIMES = [*(step * ten for ten in _TENS for step in (1, 2, 5)), *(1, 2, 5, 10, 20, 30)]
+_TIMES += [*(60 * step for step in (1, 2, 5, 10, 20, 30)), *(3600 * step for step in (1, 2, 4, 8, 12, 24, 48, 96, 240))]
+_TIMES += [step * ten for ten in (*_TENS, 1, 60, 3600) for step in (1.5, 3, 4, 6, 7, 8, 9)]
+_TIMES += [step * unit for unit in (1, 60) for step in (12, 15, 25, 40, 50)]
 _TIME_LABEL = (
-    "datum.value < 0.9 ? format(1000 * datum.value, '.0f') + ' ms' : datum.value < 59 ? format(datum.value, '.0f') + ' s'"
-    " : datum.value < 3599 ? format(datum.value / 60, '.0f') + ' min' : format(datum.value / 3600, '.0f') + ' h'"
+    "datum.value < 0.99 ? format(1000 * datum.value, '.3~g') + ' ms'"
+    " : datum.value < 59.9 ? format(datum.value, '.3~g') + ' s'"
+    " : datum.value < 3599 ? format(datum.value / 60, '.3~g') + ' min' : format(datum.value / 3600, '.3~g') + ' h'"
 )
-_RATIOS = (1.0, 2.0, 0.5, 1.5, 0.67, 1.25, 0.8, 3.0, 0.33, 4.0, 0.25, 5.0, 0.2, 10.0, 0.1, 20.0, 0.05, 50.0, 0.02, 100.0,
-           0.01, 1.1, 0.9, 1.05, 0.95)  # fmt: skip
+_RATIOS = (1.0, 2.0, 0.5, 1.5, 0.67, 1.25, 0.8, 3.0, 0.33, 4.0, 0.25, 5.0, 0.2, 10.0, 0.1, 20.0, 0.05, 50.0, 0.02,
+           100.0, 0.01, 1.1, 0.9, 1.05, 0.95)  # in order of preference  # fmt: skip
 
 
 def altair() -> Any:
@@ -106,8 +112,8 @@ def arm_encoding(
     names, colors, shapes = list(names)[shown], colors[shown], shapes[shown]
     legends = {"legend": top_legend(alt, offset=offset) if legend else None}
     return (
-        alt.Color("arm:N", scale=alt.Scale(domain=names, range=colors), sort=names, **legends),
-        alt.Shape("arm:N", scale=alt.Scale(domain=names, range=shapes), sort=names, **legends),
+        alt.Color("arm:N", scale=alt.Scale(domain=names, range=colors), **legends),
+        alt.Shape("arm:N", scale=alt.Scale(domain=names, range=shapes), **legends),
     )
 
 
@@ -124,6 +130,9 @@ def entry_width(labels: Iterable[str]) -> int:
 def themed(chart: Any, *, width: int | str, height: int, entry: int, background: str = "transparent") -> Any:
     """The chart with its size and the house's look: light grid, no frame, quiet text.
 
+    Descriptions of single marks for screen readers are off: they would read out hundreds of points, and they are made
+    of titles turned into expressions. The page labels each chart as a whole and has the numbers in tables.
+
     Args:
         chart: an Altair chart.
         width: pixels, or "container".
@@ -133,13 +142,18 @@ def themed(chart: Any, *, width: int | str, height: int, entry: int, background:
     """
     axis = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": "#444444",
             "titleColor": "#444444", "gridColor": "#e4e4e4", "domainColor": "#b8b8b8", "tickColor": "#b8b8b8",
-            "tickSize": 4, "labelPadding": 5, "titlePadding": 10}  # fmt: skip
+            "tickSize": 4, "titleLimit": 280, "labelOverlap": "greedy", "labelSeparation": 6, "labelPadding": 5,
+            "titlePadding": 10}  # fmt: skip
     columns = 4 if isinstance(width, str) else max(1, width // entry)
     legend = {"labelFontSize": 12, "labelColor": "#333333", "labelLimit": 150, "columns": columns, "columnPadding": 18}
     return (
-        chart.properties(width=width, height=height, autosize={"type": "fit-x", "contains": "padding"},
-                         usermeta={"legendEntry": entry})
-        .configure(font=FONT, background=background)
+        chart.properties(
+            width=width,
+            height=height,
+            autosize={"type": "fit-x", "contains": "padding"},
+            usermeta={"legendEntry": entry},
+        )
+        .configure(font=FONT, background=background, aria=False)
         .configure_view(stroke=None)
         .configure_axis(**axis)
         .configure_legend(**legend)

@@ -10,12 +10,14 @@ from typing import Any
 
 from .data import Report, counted
 
-__all__ = ["VERDICTS", "Verdict", "amount", "answer", "bytes_", "capital", "duration", "effect_text", "final_point",
-           "fixed", "gain_decimals", "joined", "level", "number", "order", "p_value", "percent", "ratio", "reservation", "run_flags", "signed",
-           "span_text", "time_ratio", "troubles"]  # fmt: skip
+__all__ = ["UNKNOWN", "VERDICTS", "amount", "answer", "bytes_", "capital", "duration", "effect_text",
+           "final_point", "fixed", "gain_decimals", "incomplete", "joined", "level", "number", "order",
+           "p_value", "percent", "ratio", "reservation", "run_flags", "signed", "span_text",
+           "time_ratio", "troubles", "Verdict"]  # fmt: skip
 
 MINUS = "\u2212"  # the typographic minus sign: as wide as a plus
 TIMES = "\u00d7"
+UNKNOWN = "\u2013"  # an en dash
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def number(value: float | None, digits: int = 4) -> str:
     >>> number(0.82345), number(1234567.0), number(None)
     ('0.8235', '1.235e+06', '–')
     """
-    return "–" if value is None else f"{value:.{digits}g}".replace("-", MINUS)
+    return UNKNOWN if value is None else f"{value:.{digits}g}".replace("-", MINUS)
 
 
 def signed(value: float | None, decimals: int) -> str:
@@ -60,29 +62,37 @@ def signed(value: float | None, decimals: int) -> str:
     ('+0.021', '0.000')
     """
     if value is None:
-        return "–"
+        return UNKNOWN
     text = f"{value:+.{decimals}f}"
     return text[1:] if float(text) == 0 else text.replace("-", MINUS)
 
 
 def fixed(value: float | None, decimals: int) -> str:
     """A level with so many decimals."""
-    return "–" if value is None else f"{value:.{decimals}f}".replace("-", MINUS)
+    return UNKNOWN if value is None else f"{value:.{decimals}f}".replace("-", MINUS)
 
 
 def level(point: dict[str, Any], decimals: int) -> str:
-    """A point of a mean curve with the half width of its interval."""
-    if point["low"] is None:
-        return fixed(point["metric"], decimals)
-    return f"{fixed(point['metric'], decimals)} ± {fixed((point['high'] - point['low']) / 2, decimals)}"
+    """A point of a mean curve with the half width of its interval, of which at least one digit is shown."""
+    text = fixed(point["metric"], decimals)
+    if point["low"] is None or point["high"] is None:
+        return text
+    half = (point["high"] - point["low"]) / 2
+    return f"{text} ± {number(half, 1) if 0 < half < 0.5 * 10**-decimals else fixed(half, decimals)}"
 
 
 def gain_decimals(analysis: dict[str, Any] | None) -> int:
-    """Decimals that the gains of a study deserve: the first digit of the median half width of their intervals."""
-    effects = [effect for arm in (analysis or {"arms": []})["arms"] for effect in (*arm["budgets"], *arm["accuracy"])]
+    """Decimals that the metric of a study deserves.
+
+    Enough for the first digit of the median half width of the gains' intervals, and for 1 % of the curves' range.
+    """
+    arms = (analysis or {"arms": []})["arms"]
+    effects = [effect for arm in arms for effect in (*arm["budgets"], *arm["accuracy"])]
     widths = [(e["high"] - e["low"]) / 2 for e in effects if e["low"] is not None and e["high"] is not None]
-    widths = [width for width in widths if width > 0]
-    return min(max(-math.floor(math.log10(median(widths))), 0), 9) if widths else 4
+    levels = [point["metric"] for arm in arms for point in arm["curve"]]
+    scales = [median(widths)] if widths else []
+    scales += [(max(levels) - min(levels)) / 10] if levels else []
+    return min(max([-math.floor(math.log10(scale)) for scale in scales if scale > 0] + [0]), 9)
 
 
 def ratio(value: float | None) -> str:
@@ -92,7 +102,7 @@ def ratio(value: float | None) -> str:
     ('1.31×', '12×')
     """
     if value is None:
-        return "–"
+        return UNKNOWN
     return f"{value:.2f}{TIMES}" if 0.1 <= value < 9.995 else f"{value:.3g}{TIMES}"
 
 
@@ -108,11 +118,11 @@ def percent(share: float) -> str:
 def duration(seconds: float | None) -> str:
     """Seconds in the unit a person would use.
 
-    >>> duration(0.0123), duration(4.13), duration(75.0), duration(5400.0)
-    ('12.3 ms', '4.13 s', '75 s', '1 h 30 min')
+    >>> duration(0.0123), duration(4.13), duration(75.0), duration(9000.0)
+    ('12.3 ms', '4.13 s', '75 s', '2 h 30 min')
     """
     if seconds is None:
-        return "–"
+        return UNKNOWN
     if seconds < 1:
         return f"{1000 * seconds:.3g} ms"
     if seconds < 100:
@@ -130,7 +140,7 @@ def amount(value: float | None) -> str:
     ('1.23 G', '960')
     """
     if value is None:
-        return "–"
+        return UNKNOWN
     for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
             return f"{value / factor:.3g} {prefix}"
@@ -144,7 +154,7 @@ def bytes_(value: float | None) -> str:
     '3 GiB'
     """
     if value is None:
-        return "–"
+        return UNKNOWN
     return f"{value / 2**30:.3g} GiB" if value >= 2**30 else f"{value / 2**20:.3g} MiB"
 
 
@@ -155,7 +165,7 @@ def p_value(value: float | None) -> str:
     ('0.012', '< 0.001')
     """
     if value is None:
-        return "–"
+        return UNKNOWN
     return "< 0.001" if value < 0.001 else f"{value:.2g}"
 
 
@@ -186,7 +196,7 @@ def span_text(effect: dict[str, Any], decimals: int, low: str = "low", high: str
     """The confidence interval of an effect (or its smallest and largest seed), or "–" where an end is unknown."""
     ends = effect[low], effect[high]
     if None in ends:
-        return "–"
+        return UNKNOWN
     if effect["kind"] == "target":
         return " … ".join(map(ratio, ends))
     return " … ".join(signed(end, decimals) for end in ends)
@@ -226,9 +236,23 @@ def run_flags(run: Any) -> list[str]:
     return ([] if run["counts"] else ["does not count"]) + list(run["flags"])
 
 
+def incomplete(data: Report) -> str:
+    """Why a study is not complete, as the rest of a sentence; "" when it is."""
+    status = data["study"]["status"]
+    known = {
+        "complete": "",
+        "budget": "its time budget was used up",
+        "interrupted": "it was interrupted",
+        "running": "it is still running, or was stopped while it ran",
+    }
+    return known.get(status, status)
+
+
 def troubles(data: Report) -> list[str]:
     """Sentences about runs that failed, drifted, were resumed or are missing."""
     runs, said = data["runs"], []
+    if not runs:
+        return []
     failed = [f"{run['arm']} (seed {run['seed']})" for run in counted(data) if run["status"] == "failed"]
     if failed:
         said.append(f"{len(failed)} failed: {joined(failed)}")
@@ -237,12 +261,14 @@ def troubles(data: Report) -> list[str]:
         if hits:
             repeated = sum(not run["counts"] for run in hits)
             said.append(f"{len(hits)} {text}" + (f", {repeated} of them repeated" if repeated else ""))
-    planned = len(data["study"]["seeds"]) * len(data["study"]["arms"])
-    done = len({(run["arm"], run["seed"]) for run in counted(data) if run["status"] == "done"})
+    study = data["study"]
+    planned = len(study["seeds"]) * len(study["arms"]) * (len(study["budgets"]) if study["curve"] == "separate" else 1)
+    done = sum(run["status"] == "done" for run in counted(data))
     head = f"{done} of {planned} runs finished"
     return [head + (": " + "; ".join(said) if said else "")]
 
 
+MOST_NAMES = 7  # arms named in the headline; of more it gives numbers
 _PHRASES = {  # verdict -> what one arm does, what several do
     "pays": ("{} pays", "{} pay"),
     "reserved": ("{} pays, with reservations", "{} pay, with reservations"),
@@ -265,11 +291,18 @@ def answer(data: Report) -> tuple[str, str]:
         groups["reserved" if arm["verdict"] == "pays" and not arm["plain"] else arm["verdict"]].append(arm["name"])
     if not others:
         return "Nothing to compare.", f"There is only the baseline {baseline}: add an arm."
-    parts = [_PHRASES[word][len(names) > 1].format(joined(names)) for word, names in groups.items() if names]
+    if len(others) > MOST_NAMES:
+        groups = {word: [f"{len(names)} arms"] * len(names) for word, names in groups.items()}
+    parts = [
+        _PHRASES[word][len(names) > 1].format(joined(list(dict.fromkeys(names))))
+        for word, names in groups.items()
+        if names
+    ]
     if parts[0].startswith("nothing"):
         parts[0] = "N" + parts[0][1:]
     pairs = sorted({len(arm["seeds"]) for arm in others})
     seeds = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}"
     labels = [budget["label"] for budget in analysis["budgets"]]
     span = f", at budgets from {labels[0]} to {labels[-1]}" if len(labels) > 1 else ""
-    return f"{'; '.join(parts)}.", f"Compared with {baseline} on {study['workload']}, over {seeds} paired seeds{span}."
+    where = f" on {study['workload']}" if study["workload"] else ""
+    return f"{'; '.join(parts)}.", f"Compared with {baseline}{where}, over {seeds} paired seeds{span}."

@@ -34,6 +34,7 @@ WEIGHT_DECAY = 0.1
 WARMUP = 30
 POINTS = 4
 MULT = 1.8
+ARMS = "base,clip=gradient_clipping(1.0),ema"  # what `hasten compare` takes when no arms are named
 
 CONTEXT = 64  # bytes a prediction may look back at
 

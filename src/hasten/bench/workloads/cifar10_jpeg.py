@@ -37,6 +37,7 @@ MOMENTUM = 0.9
 WARMUP = 200
 POINTS = 4
 MULT = 1.8
+ARMS = "base,blur=blurpool,ls=label_smoothing(0.1),mix=mixup"  # what `hasten compare` takes when no arms are named
 
 _FILE = DataFile(
     path="cifar10_jpeg/cifar10_jpeg.npz",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,16 +42,17 @@ def read_npz(path: Path, expected: Mapping[str, tuple[tuple[int, ...], type]]) -
     Raises:
         ValueError: not an npz file, or an array missing, of another shape or of another dtype.
     """
-    arrays = {}
+    fix = "Replace the file by the original."
+    check(zipfile.is_zipfile(path), str(path), f"an npz file with {', '.join(expected)}", "no whole archive", fix)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for name, (shape, dtype) in expected.items():
-                array = archive[name]
-                fits = array.ndim == len(shape) and all(a in (-1, b) for a, b in zip(shape, array.shape, strict=True))
-                check(fits and array.dtype == dtype, str(path), f"{name} {shape} of {np.dtype(dtype)}", array)
-                arrays[name] = array
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
-        raise refuse(str(path), f"an npz file with {', '.join(expected)}", str(error), "Replace the file.") from error
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in expected}
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError) as error:
+        raise refuse(str(path), f"an npz file with {', '.join(expected)}", str(error), fix) from error
+    for name, (shape, dtype) in expected.items():
+        array = arrays[name]
+        fits = array.ndim == len(shape) and all(a in (-1, b) for a, b in zip(shape, array.shape, strict=True))
+        check(fits and array.dtype == dtype, str(path), f"{name} {shape} of {np.dtype(dtype)}", array, fix)
     return arrays
 
 

@@ -25,6 +25,7 @@ BATCH_SIZE = 64
 DURATION = "20ep"  # also "500step" or "2e6tok"
 OPTIMIZER = "adamw"  # or "sgd"
 LEARNING_RATE = 3e-3
+ARMS = "base,label_smoothing"  # what `hasten compare` takes when --arms names none
 
 
 def model(width=32):

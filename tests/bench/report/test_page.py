@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import base64
+import builtins
+import hashlib
+import itertools
+import json
+import re
+from typing import Any
+
+import pytest
+from tests.bench.report.synthetic import HOSTILE, hostile, study
+from tests.bench.report.test_markup import Reader, read
+
+from hasten.bench.report import page
+from hasten.bench.report.data import printable
+from hasten.bench.report.page import render
+
+OURS = {"html", "head", "meta", "title", "style", "body", "main", "header", "section", "aside", "figure", "figcaption"}
+OURS |= {"h1", "h2", "h3", "p", "ul", "li", "div", "span", "small", "strong", "dl", "dt", "dd", "noscript", "script"}
+OURS |= {"table", "caption", "thead", "tbody", "tr", "th", "td", "button"}
+
+
+@pytest.fixture(scope="module")
+def markup() -> str:
+    return render(study())
+
+
+def without_bundle(markup: str) -> str:
+    return markup.replace(page.vega_bundle(), "")
+
+
+def test_the_page_is_small_whole_and_always_the_same(markup: str) -> None:
+    assert len(markup.encode()) < 1.5e6
+    assert markup.startswith("<!doctype html>\n<html")
+    assert markup == render(study())
+
+
+def test_nothing_is_loaded_from_anywhere(markup: str) -> None:
+    tags = read(markup).tags
+    assert {tag for tag, _ in tags} <= OURS
+    assert not [attributes for _, attributes in tags if attributes.keys() & {"src", "href", "srcset", "action"}]
+    style = re.search(r"<style>(.*?)</style>", markup, re.DOTALL)
+    assert style is not None
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+
+
+def test_the_policy_admits_exactly_the_scripts_of_the_page(markup: str) -> None:
+    policy = next(a["content"] for tag, a in read(markup).tags if a.get("http-equiv") == "Content-Security-Policy")
+    scripts = re.findall(r"<script>(.*?)</script>", markup, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert len(scripts) == 2
+    assert re.findall(r"'sha256-(.+?)'", policy) == digests
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+    assert "unsafe-inline" not in policy.split("style-src")[0]
+
+
+def test_the_answer_comes_before_everything_else(markup: str) -> None:
+    text = read(without_bundle(markup)).text
+    places = [
+        text.index(words)
+        for words in (
+            "blur pays, with reservations; mixup pays at some places and costs at others; nothing is proven about ls.",
+            "Pays at budget 15 ep; costs at budget 3 ep",
+            "How sure is this?",
+            "19 of 20 runs finished: 1 failed: mixup (seed 4)",
+            "With 5 seeds a gain of 0.009",
+            "corrected (Holm) for the 21 questions",
+            "Accuracy against training time",
+            "21 runs, of which 20 count",
+            "blurpool(min_channels=16)",
+            "How to read this page",
+            "It does not run during data preparation, evaluation, checkpoints and FLOP counting.",
+        )
+    ]
+    assert places == sorted(places[:8]) + places[8:]
+    assert places[-1] == max(places)
+
+
+def test_headings_have_one_order_and_sections_are_labelled(markup: str) -> None:
+    tags = read(markup).tags
+    levels = [int(tag[1]) for tag, _ in tags if re.fullmatch(r"h\d", tag)]
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
+    ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    labels = [attributes["aria-labelledby"] for _, attributes in tags if "aria-labelledby" in attributes]
+    assert set(labels) <= ids
+    assert len(labels) == len(set(labels)) == 5
+    assert all(a["aria-label"].startswith("Chart: ") for _, a in tags if "data-chart" in a)
+
+
+def test_hostile_text_stays_text() -> None:
+    markup = render(hostile())
+    reader = Reader()
+    reader.feed(without_bundle(markup))
+    reader.close()
+    assert {tag for tag, _ in reader.tags} <= OURS
+    assert not [a for _, a in reader.tags if any(key.startswith("on") for key in a)]
+    assert HOSTILE[0] in reader.text
+    assert "\u202e" not in markup
+    assert "\u2028" not in without_bundle(markup)
+    assert "\x1b" not in markup
+
+
+def test_the_charts_of_a_hostile_study_hold_its_names_as_data() -> None:
+    markup = render(hostile())
+    (script,) = re.findall(r'<script type="application/json" id="charts">(.*?)</script>', markup, re.DOTALL)
+    assert "<" not in script
+    specs = json.loads(script)
+    domain = specs["curves"]["layer"][-1]["encoding"]["color"]["scale"]["domain"]
+    assert domain == [printable(name) for name in HOSTILE]
+
+
+@pytest.mark.parametrize("status", ["budget", "interrupted", "the disk was full"])
+def test_an_incomplete_study_says_so_at_the_top(status: str) -> None:
+    data = study()
+    data["study"]["status"] = status
+    text = read(without_bundle(render(data))).text
+    assert text.index("This study is not complete") < text.index("Which of these pay?")
+
+
+def test_studies_without_verdicts_or_runs_are_shown_too() -> None:
+    text = read(without_bundle(render(study({"base": "base"}, seeds=2)))).text
+    assert "No verdict yet." in text
+    assert "Every run" in text
+    data = study()
+    data.update(runs=[], power=None, environment={}, notes=[])
+    data["study"].update(schedule={}, clock_excludes=[], workload="")
+    text = read(without_bundle(render(data))).text
+    assert "Made from logs" in text
+    assert "Every run" not in text
+    assert "Environment" not in text
+    assert "Compared with base, over" in text
+
+
+def test_foreign_data_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected version 1, got 2"):
+        render(study() | {"version": 2})
+
+
+def test_without_vl_convert_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "vl_convert":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    page.vega_bundle.cache_clear()
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"needs vl-convert-python, .*pip install 'hasten\[bench\]'"):
+        render(study())

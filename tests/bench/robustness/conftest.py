@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.bench.robustness.tools import Drivers
+
+
+@pytest.fixture
+def drivers(tiny: Path, tmp_path: Path) -> Iterator[Drivers]:
+    """Drivers of the tiny workload."""
+    found = Drivers(tiny, tmp_path / "drivers.log")
+    yield found
+    found.end()

@@ -1,0 +1,103 @@
+"""Methods together: every pair composes or says why not; sets that cover all pairs, and the largest ones, hold."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from tests.contract import battery
+from tests.contract.battery import IMAGES_ONLY, NAMES, SMALL, WORKLOADS, bits, compatible, killed_after, run
+
+from hasten.bench.train import Result
+from hasten.program import Program, ProgramError
+
+PAIRS = list(itertools.combinations(NAMES, 2))
+CYCLES = ((0, 4, 0), (4, 7, 1))
+
+
+def together(where: str, names: tuple[str, ...]) -> Program:
+    return WORKLOADS[where].program.then(*(SMALL[name] for name in names))
+
+
+def fitting(where: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if where == "images" or name not in IMAGES_ONLY)
+
+
+def largest() -> list[tuple[str, tuple[str, ...]]]:
+    """The maximal compatible sets: everything but one side of each conflict."""
+    sets = [
+        names
+        for size in range(len(NAMES), 0, -1)
+        for names in itertools.combinations(NAMES, size)
+        if compatible(*names) and not any(compatible(*names, name) for name in NAMES if name not in names)
+    ]
+    return [("images", names) for names in sets] + [("text", fitting("text", NAMES))]
+
+
+@pytest.mark.parametrize(("one", "two"), PAIRS)
+def test_a_pair_composes_or_says_why_not(one: str, two: str) -> None:
+    if not compatible(one, two):
+        reason = SMALL[one].card.conflicts.get(two) or SMALL[two].card.conflicts.get(one)
+        for order in ((one, two), (two, one)):
+            with pytest.raises(ProgramError, match=f"conflicts with .*{reason}.*Leave one out"):
+                together("images", order)
+        return
+    for where in WORKLOADS:
+        if fitting(where, (one, two)) != (one, two):
+            continue
+        program = together(where, (one, two))
+        assert program == together(where, (two, one))
+        assert program.fingerprint() == together(where, (two, one)).fingerprint()
+        assert len({program.fingerprint(), *(together(where, (name,)).fingerprint() for name in (one, two))}) == 3
+        assert Program.from_json(program.to_json(), trust=True) == program
+        assert program.without(one) == together(where, (two,))
+        result = run(battery.checked(program, WORKLOADS[where]), WORKLOADS[where], cycles=((0, 3, 0),))
+        assert result.points[0].step == 3
+
+
+def test_the_sets_cover_every_pair() -> None:
+    sets = battery.combinations()
+    for one, two in PAIRS:
+        met = {(one in names, two in names) for names in sets}
+        apart = {(True, False), (False, True), (False, False)}
+        assert met == (apart | {(True, True)} if compatible(one, two) else apart)
+
+
+@pytest.mark.parametrize("where", WORKLOADS)
+@pytest.mark.parametrize("names", battery.combinations(), ids="+".join)
+def test_sets_resume_to_the_bit(where: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    _holds(where, fitting(where, names), tmp_path, (1, 4, 6))
+
+
+@pytest.mark.parametrize(("where", "names"), largest())
+def test_the_largest_sets_train_and_resume_to_the_bit(where: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    assert len(names) >= len(fitting(where, NAMES)) - 1
+    battery.checked(together(where, names), WORKLOADS[where])
+    _holds(where, names, tmp_path, (1, 2, 3, 4, 5, 6, 7))
+    reverse = together(where, names[::-1])
+    assert bits(run(reverse, WORKLOADS[where])) == bits(run(together(where, names), WORKLOADS[where]))
+
+
+def _holds(where: str, names: tuple[str, ...], folder: Path, kills: tuple[int, ...]) -> None:
+    program, workload = together(where, names), WORKLOADS[where]
+    straight = run(program, workload, cycles=CYCLES)
+    for saves in kills:
+        file = folder / f"{saves}.pt"
+        with killed_after(saves):
+            run(program, workload, cycles=CYCLES, checkpoint=file)
+        assert bits(run(program, workload, cycles=CYCLES, checkpoint=file)) == bits(straight)
+    _judges_the_average(names, straight, where)
+
+
+def _judges_the_average(names: tuple[str, ...], straight: Result, where: str) -> None:
+    """With EMA among them the same training is judged by other weights; without, nothing changes."""
+    if "ema" in names:
+        plain = run(together(where, names).without("ema"), WORKLOADS[where], cycles=CYCLES)
+        assert plain.weights == straight.weights
+        assert plain.points[-1].metric != straight.points[-1].metric
+
+
+def test_everything_is_listed_when_nothing_is_refused() -> None:
+    assert sum(not compatible(*pair) for pair in PAIRS) == 1  # mixup and cutmix
+    assert len(largest()) == 3
