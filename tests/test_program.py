@@ -21,7 +21,7 @@ def card(touches: dict[str, str], **more: object) -> Card:
     return Card("for a test", "data", "retrofit", touches, **more)  # type: ignore[arg-type]
 
 
-METHODS = '''
+METHODS = """
 from hasten._core.clock import ramp
 from hasten.program import Card, Program, bind, method
 
@@ -80,10 +80,35 @@ def egg(program, name):
 def hen(program, name):
     return program.append("hooks", name, bind(ramp, start=0, end=1))
 
+@method(card({"batch": "append"}))
+def adder(program, name):
+    return program.append("batch", name, bind(ramp, start=8, end=9))
+
+@method(card({"batch": "replace"}))
+def clearer(program, name):
+    return program.set(batch=()).append("batch", name, bind(ramp, start=6, end=7))
+
+@method(card({"batch": "append"}))
+def forgetful(program, name):
+    return program.set(batch=()).append("batch", name, bind(ramp, start=6, end=7))
+
+@method(card({"workload": "replace"}))
+def cheat(program, name):
+    import dataclasses
+    return dataclasses.replace(program, workload="an easier question")
+
+@method(card({"loss": "replace"}))
+def nothing(program, name):
+    return None
+
+@method(card({"hooks": "append"}, horizon="irreversible"))
+def freezing(program, name):
+    return program.append("hooks", name, bind(ramp, start=0, end=1))
+
 @method(card({"model": "replace"}))
 def needs_an_argument(program, name, width: int):
     return program.set(model=bind(ramp, start=width, end=0))
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +137,12 @@ def test_order_is_replace_then_wrap_and_entries_go_by_stage_after_and_name(m, ba
     assert program.optimizer["end"] == 3.0
     assert program.optimizer["start"]["end"] == 2.0
     assert program.optimizer["start"]["start"] == bind(ramp, start=1.0, end=9)
+
+
+def test_replacing_a_slot_comes_before_appending_to_it(m, base: Program) -> None:
+    """By name, `adder` would come first and be thrown away."""
+    program = base.append("batch", "old", NOTHING).then(m.adder(), m.clearer())
+    assert [entry.name for entry in program.batch] == ["adder", "clearer"]
 
 
 def test_a_base_entry_comes_first_within_its_stage(m, base: Program) -> None:
@@ -145,11 +176,23 @@ def test_replace_changes_the_base_under_the_methods(m, base: Program) -> None:
         (("egg", "hen"), "circular order"),
         (("liar",), r"changed precision \(replace\), but its card does not declare it"),
         (("liar_about_how",), r"changed precision \(replace\), but its card declares 'wrap'"),
+        (("cheat",), "cheat: no method may change 'workload'"),
+        (("nothing",), "nothing: expected the method to return a Program, got NoneType"),
+        (("adder", "forgetful"), r"forgetful: changed batch \(replace\), but its card declares 'append'"),
     ],
 )
 def test_refusals_say_why(m, base: Program, names: tuple[str, ...], reason: str) -> None:
     with pytest.raises(ProgramError, match=reason):
         base.then(*(getattr(m, name)() for name in names))
+
+
+def test_slots_are_not_set_on_top_of_methods(m, base: Program) -> None:
+    """The next `then` folds from the base again and would lose the change without a word."""
+    program = base.then(m.mix())
+    for change in (lambda: program.set(duration="5ep"), lambda: program.append("batch", "x", NOTHING)):
+        with pytest.raises(ProgramError, match=r"expected a program without methods, got one with mix\. Use replace"):
+            change()
+    assert program.replace(duration="5ep").then(m.crop()).duration == "5ep"
 
 
 def test_two_instances_under_two_names(m, base: Program) -> None:
@@ -162,7 +205,8 @@ def test_two_instances_under_two_names(m, base: Program) -> None:
 def test_a_method_is_a_function_of_programs_and_shows_its_arguments(m, base: Program) -> None:
     assert m.mix(0.3)(base) == base.then(m.mix(alpha=0.3))
     assert str(m.mix(0.3)) == "mix(alpha=0.3)"
-    assert m.mix(1) == m.mix(1.0) and hash(m.mix(1)) == hash(m.mix(1.0))
+    assert m.mix(1) == m.mix(1.0)
+    assert hash(m.mix(1)) == hash(m.mix(1.0))
     with pytest.raises(TypeError):
         m.mix(beta=1)
     with pytest.raises(TypeError, match="width"):
@@ -183,18 +227,89 @@ def test_json_round_trip_and_trust(m, base: Program) -> None:
     assert Program.from_json(base.to_json()) == base
 
 
-@pytest.mark.parametrize("target", ["os:system", "hasten.program:inspect.signature", "hasten._core.call:importlib.reload"])
-def test_untrusted_code_is_never_reached(base: Program, target: str) -> None:
+COMMAND = {"command": "true"}
+ATTACKS = [
+    ("os:system", COMMAND),
+    ("hasten.program:inspect.signature", {}),
+    ("hasten._core.call:resolve", {"target": "os:system"}),
+    ("hasten._core.call:Call.build", {"self": {"call": "hasten._core.call:Call", "args": {}, "bind": False}}),
+    ("hasten._core.sources:load", {"source": None, "entry": "/tmp/x.py"}),
+    ("hasten.bench.report.export:write_text", {"path": "x", "text": "y"}),
+    ("hasten.bench.workloads.download:fetch", {}),
+    ("hasten.cli:main", {"arguments": ["new", "workload"]}),
+    ("torch.optim.optimizer:torch.hub.load", {"repo_or_dir": "a/b", "model": "c"}),
+    ("torch.optim.sgd:SGD.step", {}),
+    ("torch.optimal:x", {}),
+    ("hasten.methodsx:f", {}),
+    ("user:0123456789abcdef:f", {}),
+]
+
+
+@pytest.mark.parametrize(("target", "args"), ATTACKS)
+@pytest.mark.parametrize("where", ["model", "nested", "entry", "method"])
+def test_untrusted_code_is_never_reached(
+    base: Program, target: str, args: dict, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JSON from elsewhere names pieces that compute, and nothing that reads, writes, or builds other code."""
     data = json.loads(base.to_json())
-    data["base"]["model"]["call"] = data["record"]["model"]["call"] = target
-    with pytest.raises(ValueError, match="catalogue code only"):
-        Program.from_json(json.dumps(data)).model.build()
+    evil = {"call": target, "args": args, "bind": False}
+    if where == "method":
+        data["methods"] = [["mixup", evil]]
+    else:
+        harmless = {"call": "hasten._core.clock:ramp", "args": {"start": [evil]}, "bind": True}
+        for record in (data["base"], data["record"]):
+            slot = {"model": evil, "nested": harmless, "entry": [["x", {**harmless, "args": {"start": evil}}, 50]]}
+            record["hooks" if where == "entry" else "model"] = slot[where]
+    monkeypatch.setattr(Method, "of", lambda *a: pytest.fail("resolved a call of untrusted JSON"))
+    with pytest.raises(
+        ValueError, match="catalogue code only, got .*Read the code first, then pass trust=True"
+    ):
+        Program.from_json(json.dumps(data))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"base": {}, "methods": [], "record": {}}', "null"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", "null", "7", '{"base": {}, "methods": [], "record": {}}',
+        '{"base": [], "methods": [], "record": {}}', '{"base": {"nonsense": 1}, "methods": [], "record": {}}',
+        "[" * 100_000,
+    ],
+    ids=range(9),
+)  # fmt: skip
 def test_what_is_not_a_program_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"Program.from_json|Program"):
+    with pytest.raises(ValueError, match=r"Program\.from_json: expected the JSON of a program, got \w+Error"):
         Program.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        (("base", "model"), 3, "Program: expected model as a Call, got 3. Write model=call"),
+        (("base", "batch_size"), "8", "batch_size a whole number"),
+        (("methods",), [["mix", 3]], "expected a method's call, got 3"),
+        (
+            ("methods",),
+            [["x", {"call": "hasten._core.clock:ramp", "args": {}, "bind": True}]],
+            "the name of a method, got",
+        ),
+        (("record", "duration"), "9ep", "expected methods that build the stored record, got another program"),
+    ],
+)
+def test_json_that_does_not_fit_together(base: Program, path: tuple[str, ...], value: object, reason: str) -> None:
+    data = json.loads(base.to_json())
+    inner = data
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises((ValueError, TypeError), match=reason):
+        Program.from_json(json.dumps(data))
+
+
+def test_a_method_that_changed_since_is_noticed(m, base: Program) -> None:
+    """Stored methods are applied again; what they build must be what was stored."""
+    text = base.then(m.mix(0.4)).to_json().replace('"start":0.4', '"start":0.3')
+    with pytest.raises(ValueError, match="expected methods that build the stored record, got another program"):
+        Program.from_json(text, trust=True)
 
 
 def test_the_fingerprint_covers_every_slot_and_not_the_provenance(m, base: Program) -> None:
@@ -244,8 +359,21 @@ def test_a_card_is_checked() -> None:
         card({}, horizon="sometimes")
 
 
-def test_irreversible_methods_are_named(base: Program) -> None:
-    assert base.irreversible == ()
+def test_irreversible_methods_are_named(m, base: Program) -> None:
+    assert base.then(m.mix()).irreversible == ()
+    assert base.then(m.mix(), m.freezing(), m.freezing().named("more")).irreversible == ("freezing", "more")
+
+
+def test_a_slot_takes_calls_only(base: Program) -> None:
+    with pytest.raises(TypeError, match=r"Program: expected loss as a Call, got <function.*Write loss=call\(\.\.\.\)"):
+        base.set(loss=lambda outputs, batch: outputs)
+
+
+def test_equal_programs_are_equal_things(m, base: Program) -> None:
+    assert {base.then(m.mix()): 1}[base.then(m.mix(0.2))] == 1
+    assert "methods=" in repr(base.then(m.mix()))
+    assert base.then(m.mix()).digests() == base.then(m.crop()).digests()
+    assert base.digests() == frozenset()
 
 
 @settings(max_examples=30, deadline=None)

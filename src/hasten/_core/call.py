@@ -90,13 +90,12 @@ def bind(fn: Callable[..., Any], /, **kwargs: Any) -> Call:
 def fill(target: str, parameters: Mapping[str, inspect.Parameter], kwargs: Mapping[str, Any], *, bound: bool) -> Call:
     """The call of `target` with these parameters: names checked, defaults filled in, values in canonical form."""
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    named = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     for name in kwargs:
-        if name not in parameters and not open_ended:
-            raise refuse_type(target, "an argument it takes", repr(name), near(name, parameters))
+        if name not in named and not open_ended:
+            raise refuse_type(target, "an argument it takes by name", repr(name), near(name, named))
     filled: dict[str, Value] = {}
-    for name, parameter in parameters.items():
-        if parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
-            continue
+    for name, parameter in named.items():
         if name in kwargs:
             filled[name] = _value(f"{target} {name}=", kwargs[name], parameter.annotation)
         elif parameter.default is not inspect.Parameter.empty:
@@ -118,6 +117,9 @@ def _signature(fn: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(fn, eval_str=True).parameters
     except (NameError, TypeError, AttributeError):  # annotations that only a type checker can resolve
         return inspect.signature(fn).parameters
+    except ValueError as error:  # some built-in functions
+        fix = "Call it from a function of a file and pass that."
+        raise refuse_type("call", "code whose arguments Python can tell", fn, fix) from error
 
 
 def name_of(fn: Callable[..., Any]) -> str:

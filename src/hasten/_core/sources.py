@@ -116,6 +116,8 @@ def _siblings(root: Path, module: str) -> list[Path]:
         elif (folder / f"{part}.py").is_file():
             found.append(folder / f"{part}.py")
             break
+        elif (folder / part).is_dir():  # a package without __init__.py
+            folder = folder / part
         else:
             break
     return found

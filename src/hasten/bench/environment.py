@@ -9,7 +9,7 @@ from typing import Any
 
 from hasten._core.call import canonical
 
-__all__ = ["calibrate", "digest", "environment"]
+__all__ = ["calibrate", "digest", "environment", "machine", "warm_up"]
 
 
 def environment(device: str = "cpu", threads: int = 1) -> dict[str, Any]:
@@ -59,6 +59,24 @@ def _processor() -> str:
 def digest(found: dict[str, Any]) -> str:
     """16 hex digits of an environment."""
     return hashlib.sha256(canonical(found).encode()).hexdigest()[:16]
+
+
+def warm_up() -> None:
+    """Pay once what the first step of a process costs (late imports of torch, thread pools, kernel look-up).
+
+    Otherwise the first run of every process would be charged about a second that no method has caused.
+    """
+    import torch
+    from torch import nn
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.random.fork_rng(devices=[]):
+        model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+    for kind in (torch.optim.SGD, torch.optim.AdamW):
+        optimizer = kind(model.parameters(), lr=0.0)
+        with FlopCounterMode(display=False):
+            nn.functional.cross_entropy(model(torch.ones(4, 1, 8, 8)), torch.zeros(4, dtype=torch.long)).backward()
+        optimizer.step()
 
 
 def calibrate(repeats: int = 7) -> float:

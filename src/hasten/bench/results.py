@@ -39,7 +39,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "duration": base.duration,
         "budgets": plan.budgets(),
         "ends": list(plan.curve.ends),
-        "metric": plan.workload.metric.target.rsplit(":", 1)[-1],
+        "metric": plan.workload.metric_name,
         "minimize": plan.workload.minimize,
         "target": plan.workload.target,
         "arms": [

@@ -102,10 +102,13 @@ def _take_pipes() -> tuple[TextIO, TextIO]:
 def _prepare() -> None:
     import torch
 
+    from .environment import warm_up
+
     faulthandler.enable()  # a crash of native code leaves a trace in the log
     torch.set_num_threads(1)
     with contextlib.suppress(RuntimeError):  # may be set once only
         torch.set_num_interop_threads(1)
+    warm_up()
 
 
 def _outcome(task: dict[str, Any], tell: Tell, should_stop: Callable[[], bool]) -> dict[str, Any]:

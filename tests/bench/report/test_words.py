@@ -70,6 +70,10 @@ def test_the_headline_names_each_arm_once_with_its_verdict() -> None:
     assert rests == "Compared with base on digits, over 4 to 5 paired seeds, at budgets from 1 ep to 15 ep."
 
 
+def test_one_seed_is_singular() -> None:
+    assert ", over 1 paired seed, at budgets" in words.answer(study(seeds=1))[1]
+
+
 def test_ties_and_costs_are_named_and_plain_verdicts_have_no_reservation() -> None:
     data = study()
     for arm, verdict in zip(data["analysis"]["arms"][1:], ("costs", "tie", "costs"), strict=True):
@@ -97,6 +101,11 @@ def test_mishaps_are_told_in_words() -> None:
         "repeated; 1 resumed after a stop"
     ]
     assert words.troubles(study(curve="separate")) == ["80 of 80 runs finished"]
+    data = study()
+    for run in data["runs"]:
+        if run["arm"] == "mixup" and run["seed"] > 2:
+            run["status"] = "failed"
+    assert "2 failed: mixup (seeds 3 and 4)" in words.troubles(data)[0]
     assert words.incomplete(study()) == ""
     assert (
         words.incomplete(study() | {"study": study()["study"] | {"status": "budget"}}) == "its time budget was used up"

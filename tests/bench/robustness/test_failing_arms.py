@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from tests.bench.robustness.tools import environment, hasten
 
 from hasten.bench.store import Store
-from tests.bench.robustness.tools import environment, hasten
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 

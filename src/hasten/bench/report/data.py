@@ -98,7 +98,7 @@ class Run(TypedDict):
     arm: str
     seed: Seed
     attempt: int
-    status: Literal["running", "done", "failed", "stopped"]
+    status: Literal["running", "done", "failed", "stopped", "interrupted"]
     counts: bool  # False for an attempt that was repeated
     flags: list[str]  # "drifted", "resumed"
     seconds: float  # on the training clock

@@ -90,6 +90,7 @@ def gain_decimals(analysis: dict[str, Any] | None) -> int:
     effects = [effect for arm in arms for effect in (*arm["budgets"], *arm["accuracy"])]
     widths = [(e["high"] - e["low"]) / 2 for e in effects if e["low"] is not None and e["high"] is not None]
     levels = [point["metric"] for arm in arms for point in arm["curve"]]
+    widths = [width for width in widths if width > 0]  # a tie has none
     scales = [median(widths)] if widths else []
     scales += [(max(levels) - min(levels)) / 10] if levels else []
     return min(max([-math.floor(math.log10(scale)) for scale in scales if scale > 0] + [0]), 9)
@@ -253,9 +254,13 @@ def troubles(data: Report) -> list[str]:
     runs, said = data["runs"], []
     if not runs:
         return []
-    failed = [f"{run['arm']} (seed {run['seed']})" for run in counted(data) if run["status"] == "failed"]
+    failed: dict[str, list[str]] = {}
+    for run in counted(data):
+        if run["status"] == "failed":
+            failed.setdefault(run["arm"], []).append(str(run["seed"]))
     if failed:
-        said.append(f"{len(failed)} failed: {joined(failed)}")
+        named = [f"{arm} (seed{'s' * (len(seeds) > 1)} {joined(seeds)})" for arm, seeds in failed.items()]
+        said.append(f"{sum(map(len, failed.values()))} failed: {joined(named)}")
     for flag, text in (("drifted", "ran while the machine's speed drifted"), ("resumed", "resumed after a stop")):
         hits = [run for run in runs if flag in run["flags"]]
         if hits:
@@ -305,4 +310,7 @@ def answer(data: Report) -> tuple[str, str]:
     labels = [budget["label"] for budget in analysis["budgets"]]
     span = f", at budgets from {labels[0]} to {labels[-1]}" if len(labels) > 1 else ""
     where = f" on {study['workload']}" if study["workload"] else ""
-    return f"{'; '.join(parts)}.", f"Compared with {baseline}{where}, over {seeds} paired seeds{span}."
+    return (
+        f"{'; '.join(parts)}.",
+        f"Compared with {baseline}{where}, over {seeds} paired seed{'s' * (seeds != '1')}{span}.",
+    )

@@ -39,6 +39,7 @@ class Workload:
         program: the baseline.
         test: partial `() -> test data`.
         metric: partial `(model, test) -> float`.
+        metric_name: what reports call it, such as "accuracy".
         minimize: True where a lower metric is better.
         target: a metric worth reaching, or None.
         points, mult, warmup: the default curve (see `hasten.bench.curves`).
@@ -50,6 +51,7 @@ class Workload:
     program: Program
     test: Call
     metric: Call
+    metric_name: str = "metric"
     minimize: bool = False
     target: float | None = None
     points: int = 4
@@ -116,6 +118,7 @@ def from_module(module: ModuleType, name: str, *, identity: str | None = None) -
         program=program,
         test=bind(module.test_data) if separate else bind(test_part, source=source),
         metric=bind(module.metric),
+        metric_name=str(get("METRIC", "metric")),
         minimize=bool(get("MINIMIZE", False)),
         target=get("TARGET", None),
         points=int(get("POINTS", 4)),

@@ -27,6 +27,7 @@ __all__ = ["MEAN", "STD", "data", "loss", "metric", "model", "read_batch", "test
 
 NAME = "cifar10"
 SUMMARY = "CIFAR-10 with ResNet-8: 50,000 training and 10,000 test images of 32x32"
+METRIC = "accuracy"
 MINIMIZE = False
 TARGET = None
 BATCH_SIZE = 128

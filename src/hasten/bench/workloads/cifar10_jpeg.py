@@ -26,6 +26,7 @@ __all__ = ["data", "decode", "loss", "metric", "model", "test_data", "train_data
 
 NAME = "cifar10_jpeg"
 SUMMARY = "CIFAR-10 re-encoded as (lossy) JPEG, with ResNet-8: 50,000 training and 10,000 test images of 32x32"
+METRIC = "accuracy"
 MINIMIZE = False
 TARGET = None
 BATCH_SIZE = 128

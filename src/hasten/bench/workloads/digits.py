@@ -33,6 +33,7 @@ __all__ = ["data", "loss", "metric", "model", "render", "test_data", "train_data
 
 NAME = "digits"
 SUMMARY = "scikit-learn's digits, warped, cluttered and noisy: 2,048 training and 4,096 test images of 16x16"
+METRIC = "accuracy"
 MINIMIZE = False
 TARGET = 0.80  # what the baseline reaches in about half its default training length
 BATCH_SIZE = 64

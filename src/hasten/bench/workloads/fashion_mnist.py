@@ -28,6 +28,7 @@ __all__ = ["canonical", "data", "loss", "metric", "model", "read_idx", "test_dat
 
 NAME = "fashion_mnist"
 SUMMARY = "Fashion-MNIST with a small CNN: 60,000 training and 10,000 test images of 28x28"
+METRIC = "accuracy"
 MINIMIZE = False
 TARGET = 0.91
 BATCH_SIZE = 128

@@ -21,6 +21,7 @@ __all__ = ["data", "loss", "metric", "model", "test_data", "train_data"]
 
 NAME = "shakespeare"
 SUMMARY = "a tiny GPT on Shakespeare's plays, bits per character (lower is better)"
+METRIC = "bits per character"
 MINIMIZE = True
 TARGET = 2.7
 BATCH_SIZE = 32

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 # Optional settings of the baseline; tune them first, with the same care as the arms you compare it with.
+METRIC = "accuracy"  # what reports call it
 MINIMIZE = False  # True if a lower metric is better
 TARGET = 0.95  # a value of the metric worth reaching, for time to target; None if there is none
 BATCH_SIZE = 64
