@@ -139,6 +139,13 @@ def test_order_is_replace_then_wrap_and_entries_go_by_stage_after_and_name(m, ba
     assert program.optimizer["start"]["start"] == bind(ramp, start=1.0, end=9)
 
 
+def test_entries_stand_by_stage_also_without_methods(m, base: Program) -> None:
+    program = base.append("losses", "late", NOTHING, stage=60).append("losses", "early", NOTHING, stage=10)
+    more = program.append("losses", "last", NOTHING, stage=60)
+    assert [entry.name for entry in more.losses] == ["early", "late", "last"]
+    assert program.then(m.mix()).losses == program.losses
+
+
 def test_replacing_a_slot_comes_before_appending_to_it(m, base: Program) -> None:
     """By name, `adder` would come first and be thrown away."""
     program = base.append("batch", "old", NOTHING).then(m.adder(), m.clearer())
@@ -261,9 +268,7 @@ def test_untrusted_code_is_never_reached(
             slot = {"model": evil, "nested": harmless, "entry": [["x", {**harmless, "args": {"start": evil}}, 50]]}
             record["hooks" if where == "entry" else "model"] = slot[where]
     monkeypatch.setattr(Method, "of", lambda *a: pytest.fail("resolved a call of untrusted JSON"))
-    with pytest.raises(
-        ValueError, match="catalogue code only, got .*Read the code first, then pass trust=True"
-    ):
+    with pytest.raises(ValueError, match="catalogue code only, got .*Read the code first, then pass trust=True"):
         Program.from_json(json.dumps(data))
 
 

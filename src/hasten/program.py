@@ -148,10 +148,11 @@ class Program:
         return _fold(dataclasses.replace(self._base(), **slots), self.methods)
 
     def append(self, slot: str, name: str, what: Call, *, stage: int = 50) -> Program:
-        """The program with one more entry in an ordered slot (for writing methods)."""
+        """The program with one more entry in an ordered slot, behind those of its stage (for writing methods)."""
         if slot not in ORDERED:
             raise refuse("Program.append", f"a slot among {', '.join(ORDERED)}", repr(slot), near(slot, ORDERED))
-        return self.set(**{slot: (*getattr(self, slot), Entry(name, what, stage))})
+        entries = sorted((*getattr(self, slot), Entry(name, what, stage)), key=lambda entry: entry.stage)
+        return self.set(**{slot: tuple(entries)})
 
     def set(self, **slots: Any) -> Program:
         """The program with slots replaced as they stand (for writing methods).

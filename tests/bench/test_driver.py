@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import threading
 from collections import deque
@@ -279,7 +278,7 @@ def test_notes_are_said_once(play):
 
 
 def press() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 def test_ctrl_c_once_stops_at_the_next_point(play):

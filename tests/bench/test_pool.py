@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.bench.robustness.tools import alive, wait_for
 
 from hasten.bench import pool as module
 from hasten.bench.pool import Pool, Worker, parse_event
@@ -40,15 +42,6 @@ def hear(pool: Pool) -> dict:
     return heard[1]
 
 
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(") ", 1)[1][0] != "Z"  # nobody may be there to collect it
-
-
 @pytest.mark.parametrize(
     ("line", "event"),
     [
@@ -59,10 +52,17 @@ def is_running(pid: int) -> bool:
         ("[]\n", None),
         ('{"no": "event"}\n', None),
         ("\n", None),
+        ("[" * 100_000, None),
     ],
 )
 def test_only_events_are_events(line, event):
     assert parse_event(line) == event
+
+
+@given(st.text())
+def test_no_print_can_stop_the_listener(text):
+    event = parse_event(text)
+    assert event is None or "event" in event
 
 
 def test_messages_go_both_ways_however_long(start):
@@ -127,10 +127,7 @@ def test_what_a_worker_started_ends_with_it(start, how):
     if how == "end":
         pool.workers[0].end()
     assert hear(pool)["event"] == "died"
-    end = time.monotonic() + 10
-    while is_running(pid) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not is_running(pid)
+    wait_for(lambda: not alive(pid))
 
 
 def test_a_pool_that_cannot_be_started_whole_leaves_nothing(tmp_path, monkeypatch):

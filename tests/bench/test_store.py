@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hasten.bench.store import FILE, NotDeterministicError, RunKey, Store, StoreError
+from hasten.bench.study import open_study
 
 KEY = RunKey("base", "f" * 16, "e" * 16, 0, "cyclic:10,20", 0, 0)
 POINT = {"point": 0, "step": 10, "seconds": 1.5, "metric": 0.1 + 0.2}
@@ -218,6 +219,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "study-schema-1"
 def test_a_study_of_schema_1_is_readable_for_ever(tmp_path):
     folder = tmp_path / "old"
     shutil.copytree(GOLDEN, folder)
+    before = (folder / FILE).read_bytes()
     expected = json.loads((GOLDEN / "expected.json").read_text())
     opened = Store(folder, read_only=True)
     found = [{**run, "key": list(run["key"].values())} for run in opened.runs()]
@@ -225,3 +227,19 @@ def test_a_study_of_schema_1_is_readable_for_ever(tmp_path):
     opened.close()
     assert found == expected["runs"]
     assert facts == expected["facts"]
+    study = open_study(folder)
+    assert study.status == "complete"
+    assert len(study.rows()) == 7 * 3 + 1
+    assert [run["flags"] for run in study.data["runs"] if run["flags"]] == [["resumed"], ["drifted"]]
+    assert study.verdicts()["smooth"].startswith("pays")
+    assert (folder / FILE).read_bytes() == before
+
+
+def test_a_study_of_schema_1_can_still_be_written(tmp_path):
+    shutil.copytree(GOLDEN, tmp_path / "old")
+    store = Store(tmp_path / "old")
+    runs = store.runs()
+    store.put_run(runs[0]["key"], "done", {})
+    store.add_point(attempt(0), POINT)
+    assert len(store.runs()) == len(runs)
+    store.close()

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.bench.robustness.tools import alive, environment, wait_for
 
 from hasten.bench import worker as module
 from hasten.bench.driver import Settings, command, write_sources
@@ -39,11 +40,22 @@ def task(tmp_path, tiny_plan, methods) -> Callable[..., dict[str, Any]]:
     return make
 
 
+def started(folder: Path) -> Iterator[Pool]:
+    with Pool(1, folder) as pool:
+        assert until(pool, "ready") == {"event": "ready"}
+        yield pool
+
+
 @pytest.fixture
 def pool(tmp_path):
-    with Pool(1, tmp_path) as started:
-        assert until(started, "ready") == {"event": "ready"}
-        yield started
+    """A worker of the test's own."""
+    yield from started(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A worker for tests that leave it as it was: one process runs one task after the other."""
+    yield from started(tmp_path_factory.mktemp("shared"))
 
 
 def until(pool: Pool, *kinds: str) -> dict[str, Any]:
@@ -55,9 +67,8 @@ def until(pool: Pool, *kinds: str) -> dict[str, Any]:
             return heard[1]
 
 
-def test_one_process_runs_one_task_after_the_other(pool, task, tmp_path):
-    """A plain run, one that prints on both sides of the protocol, one with a loss that is not finite, and a stop."""
-    worker = pool.workers[0]
+def test_prints_do_not_reach_the_protocol_and_reads_find_nothing(shared, task, tmp_path):
+    pool, worker = shared, shared.workers[0]
     worker.send(task())
     points = [until(pool, "point") for _ in range(3)]
     assert [point["step"] for point in points] == [end for _, end, _ in task()["cycles"]]
@@ -73,15 +84,12 @@ def test_one_process_runs_one_task_after_the_other(pool, task, tmp_path):
     assert '{"event": "died", "code": 0}' in log
     assert log.count("no end of line") >= 30  # once a step; counting FLOPs calls the loss too
 
-    worker.send(task("not_finite", 1))
-    failed = until(pool, "done", "failed", "broken")
+
+def test_a_loss_that_is_not_finite_has_failed(shared, task):
+    shared.workers[0].send(task("not_finite", 1))
+    failed = until(shared, "done", "failed", "broken")
     assert failed["event"] == "failed"
     assert "the training loss became nan at step 0" in failed["error"]
-
-    worker.send({"do": "stop"})
-    worker.send(task(seed=1))
-    assert until(pool, "point")["point"] == 0
-    assert until(pool, "point", "done", "broken")["stopped"] is True
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(pool, task, tmp_path):
@@ -108,18 +116,18 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(pool, task, tmp_path):
         ("hungry_python", "MemoryError: out of memory"),
     ],
 )
-def test_code_that_raises_is_broken(pool, task, tmp_path, arm, error):
-    pool.workers[0].send(task(arm))
-    event = until(pool, "broken", "done", "failed")
+def test_code_that_raises_is_broken(shared, task, tmp_path, arm, error):
+    shared.workers[0].send(task(arm))
+    event = until(shared, "broken", "done", "failed")
     assert event == {"event": "broken", "error": error, "log": str(tmp_path / f"{arm}.log")}
     assert "Traceback" in (tmp_path / f"{arm}.log").read_text()
 
 
-def test_a_full_disk_is_nobodys_fault(pool, task):
-    pool.workers[0].send(task("full_disk"))
-    assert until(pool, "full") == {"event": "full", "error": "[Errno 28] No space left on device: '/somewhere'"}
-    pool.workers[0].send(task())
-    assert until(pool, "done")["event"] == "done"
+def test_a_full_disk_is_nobodys_fault(shared, task):
+    shared.workers[0].send(task("full_disk"))
+    assert until(shared, "full") == {"event": "full", "error": "[Errno 28] No space left on device: '/somewhere'"}
+    shared.workers[0].send(task())
+    assert until(shared, "done")["event"] == "done"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
@@ -129,22 +137,7 @@ def test_a_crash_is_noticed_whatever_processes_it_leaves_and_they_end(pool, task
     log = (tmp_path / "forking.log").read_text()
     assert "Fatal Python error: Aborted" in log
     left = int(log.split("left behind: ")[1].split()[0])
-    wait_for(lambda: gone(left))
-
-
-def gone(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(") ", 1)[1][0] == "Z"
-    except OSError:
-        return True
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(lambda: not alive(left))
 
 
 @pytest.mark.parametrize("rest", ["", '{"do": "ru', "\xff\xfe"])
@@ -154,7 +147,7 @@ def test_it_ends_when_its_driver_is_gone_even_in_the_middle_of_a_line(tmp_path, 
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=environment(),
     )
     process.stdin.write(rest.encode("latin-1"))
     process.stdin.close()
@@ -162,10 +155,10 @@ def test_it_ends_when_its_driver_is_gone_even_in_the_middle_of_a_line(tmp_path, 
     process.stdout.close()
 
 
-def test_it_ignores_ctrl_c(pool, task):
-    os.kill(pool.workers[0].process.pid, signal.SIGINT)
-    pool.workers[0].send(task())
-    assert until(pool, "done")["event"] == "done"
+def test_it_ignores_ctrl_c(shared, task):
+    os.kill(shared.workers[0].process.pid, signal.SIGINT)
+    shared.workers[0].send(task())
+    assert until(shared, "done")["event"] == "done"
 
 
 @pytest.mark.parametrize(
@@ -183,3 +176,8 @@ def test_what_each_error_means(error, expected):
     if expected is None:
         expected = {"event": "broken", "error": "FileNotFoundError: [Errno 2] No such file: 'd'", "log": "x.log"}
     assert ending == expected
+
+
+def test_it_can_be_imported_without_what_windows_lacks():
+    code = "import os, signal; del os.killpg, os.getsid, signal.SIGKILL; import hasten.bench.worker"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment(), timeout=60)

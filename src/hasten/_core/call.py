@@ -164,6 +164,7 @@ def resolve(target: str) -> Any:
 
 def _value(where: str, value: Any, annotation: Any) -> Value:
     """`value` in canonical form: coerced by annotation, lists to tuples, dicts to maps, code to calls."""
+    _check_kind(where, value, annotation)
     if isinstance(value, Call) or value is None or isinstance(value, str):
         return value
     if isinstance(value, (bool, int, float)):
@@ -180,6 +181,15 @@ def _value(where: str, value: Any, annotation: Any) -> Value:
         return bind(value)
     fix = "Pass numbers, strings, tuples, dicts, dataclasses or functions of a file."
     raise refuse_type(where, "a value that can be written down", value, fix)
+
+
+def _check_kind(where: str, value: Any, annotation: Any) -> None:
+    """Refuse a string where only numbers are declared, and the other way round; anything else is left to the code."""
+    kinds = set(_members(annotation)) - {types.NoneType}
+    if isinstance(value, str) and kinds and kinds <= {bool, int, float}:
+        raise refuse_type(where, "a number", describe(value))
+    if isinstance(value, (bool, int, float)) and kinds == {str}:
+        raise refuse_type(where, "a string", describe(value))
 
 
 def _number(where: str, value: bool | int | float, annotation: Any) -> bool | int | float:

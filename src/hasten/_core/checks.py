@@ -11,8 +11,13 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
-    "check", "describe", "finite", "fraction", "missing_extra", "near", "positive", "refuse", "refuse_type", "whole",
+    "NonFiniteError", "check", "describe", "finite", "fraction", "missing_extra", "near", "positive", "refuse",
+    "refuse_type", "whole",
 ]  # fmt: skip
+
+
+class NonFiniteError(RuntimeError):
+    """A loss, a gradient or a metric is no longer a finite number: this training has failed, its code has not."""
 
 
 def describe(value: Any) -> str:

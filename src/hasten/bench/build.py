@@ -32,6 +32,7 @@ class Transform:
     is_hook: bool = False
 
     def __call__(self, batch: Any, run: Any, tick: Tick) -> Any:
+        """The changed batch; schedules among the arguments are evaluated at `tick`."""
         if self.is_hook:
             return self.function(batch, run)
         arguments = {**self.fixed, **{name: schedule.at(tick) for name, schedule in self.scheduled.items()}}
@@ -67,6 +68,8 @@ def build_model(program: Program, seed: int) -> tuple[nn.Module, dict[str, Repor
         with fork(seed, f"surgery/{entry.name}"), warnings.catch_warnings():
             warnings.simplefilter("ignore", NoEffectWarning)
             report = entry.call.build()(model, generator=stream(seed, f"surgery/{entry.name}"))
+        if not isinstance(report, Report):
+            raise refuse_type(f"surgery {entry.name!r}", "a Report of what changed", report, "Return one.")
         if not len(report):
             fix = "Leave it out for this workload, or loosen its arguments."
             raise ProgramError(f"{entry.name}: expected something to change in this model, found nothing. {fix}")
@@ -87,7 +90,8 @@ def build(program: Program, *, seed: int, device: torch.device) -> Built:
         loss = entry.call.build()(loss)
     schedule = program.schedule.build()
     if not isinstance(schedule, Scheduled):
-        raise refuse_type("program.schedule", "a Scheduled", schedule, "Use call(Scheduled, schedule=..., unit='step').")
+        fix = "Use call(Scheduled, schedule=..., unit='step')."
+        raise refuse_type("program.schedule", "a Scheduled", schedule, fix)
     hooks = {entry.name: entry.call.build() for entry in program.hooks}
     forward = model if program.compile is None else torch.compile(model, backend=program.compile)
     predict = [entry.call.build() for entry in program.predict]
@@ -146,6 +150,9 @@ def checked_loss(losses: Any, batch: Any, samples: int) -> Tensor:
     """The losses if they are one value per sample, else an error that shows the fix."""
     if isinstance(losses, Tensor) and losses.shape == (samples,):
         return losses
-    fix = "Use reduction='none'" if isinstance(losses, Tensor) and losses.ndim == 0 else "Average all but the batch axis"
+    if isinstance(losses, Tensor) and losses.ndim == 0:
+        fix = "Do not average over the batch: use reduction='none'."
+    else:
+        fix = "Average over everything but the batch, for example .flatten(1).mean(1)."
     got = f"{describe(losses)} for targets {describe(get_targets(batch))}"
-    raise refuse("loss", f"one value per sample, shape ({samples},)", got, f"{fix}, for example .flatten(1).mean(1).")
+    raise refuse("loss", f"one value per sample, shape ({samples},)", got, fix)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 __all__ = ["Pool", "Worker", "parse_event"]
 
@@ -24,7 +24,7 @@ _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_TH
 
 COMMAND = ("-P", "-m", "hasten.bench.worker")  # -P: a user's random.py in the current folder is not Python's
 
-Events = queue.SimpleQueue["tuple[Worker, dict[str, Any]]"]
+Events: TypeAlias = "queue.SimpleQueue[tuple[Worker, dict[str, Any]]]"
 
 
 class Worker:
@@ -92,7 +92,7 @@ def parse_event(line: str) -> dict[str, Any] | None:
     """The event in a line, or None for anything else: a line cut short by a kill, a stray print."""
     try:
         event = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and "event" in event else None
 

@@ -184,7 +184,8 @@ def study_data(store: Store, *, margin: float | None = None) -> dict[str, Any]:
     runs = [run for run in every if run["key"].environment == digest]
     notes = list(store.get("notes") or [])
     if len(runs) < len(every):
-        notes.append(f"{len(every) - len(runs)} runs of another environment (versions, threads, device) are kept, not used.")
+        others = len(every) - len(runs)
+        notes.append(f"{others} runs of another environment (versions, threads, device) are kept, not used.")
     found = analysis_of(runs, study, margin if margin is not None else store.get("margin"))
     if isinstance(found, str):
         notes.append(found)

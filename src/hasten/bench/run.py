@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hasten._core.batch import batch_size, get_inputs, take
+from hasten._core.checks import NonFiniteError
 from hasten._core.clock import Tick
 from hasten._core.norm import frozen_batch_norm_statistics
 from hasten._core.rng import fork, seed_globals, stream
@@ -26,10 +27,6 @@ from .flops import FlopCounter
 from .ledger import Ledger
 
 __all__ = ["NonFiniteError", "Run"]
-
-
-class NonFiniteError(ArithmeticError):
-    """The loss or the metric is no longer a finite number: the run ends here and is stored as failed."""
 
 
 @dataclass
@@ -161,7 +158,10 @@ class Run:
         finally:
             for module, mode in zip(self._modules, modes, strict=True):  # frozen norms stay in evaluation mode
                 module.training = mode
-        return checked_loss(losses, batch, batch_size(batch))
+        losses = checked_loss(losses, batch, batch_size(batch))
+        if not bool(losses.isfinite().all()):
+            raise NonFiniteError(f"the losses became {float(losses.sum())} while scoring step {self.tick.step}.")
+        return losses
 
     def _charge(self, batch: Any, *, backward: bool) -> None:
         key = self._flops.key(batch, backward=backward)

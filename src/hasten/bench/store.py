@@ -22,7 +22,7 @@ from . import durable
 __all__ = ["FILE", "SCHEMA", "NotDeterministicError", "RunKey", "Store", "StoreError"]
 
 FILE = "study.sqlite"
-LOCK = "lock"  # an empty SQLite file; whoever holds its lock writes the study
+LOCK = "study.lock"  # an empty SQLite file; whoever holds its lock writes the study
 SCHEMA = 1  # PRAGMA user_version; a reader of a newer schema refuses, older ones stay readable
 APPLICATION = 0x48415354  # PRAGMA application_id, "HAST": tells our files from other people's
 PATIENCE = 30.0  # seconds to wait for somebody who reads the study while we write

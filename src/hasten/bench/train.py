@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from hasten._core.batch import get_inputs, map_tensors
-from hasten._core.checks import check
+from hasten._core.checks import check, refuse_type
 from hasten._core.clock import Tick, parse_duration
 from hasten._core.dispatch import checksum
 from hasten._core.rng import fork
@@ -30,6 +30,7 @@ from hasten.program import Program
 
 from . import checkpoint as checkpoints
 from .build import build
+from .environment import digest, environment
 from .inference import inference_cost
 from .ledger import Ledger, peak_memory, reset_peak_memory
 from .run import NonFiniteError, Run
@@ -152,6 +153,9 @@ class _Loop:
         self.ledger = ledger = Ledger(device)
         reset_peak_memory(device)
         program = task.program
+        # What a checkpoint must agree with: another version of torch would continue with other bits.
+        cycles = [list(cycle) for cycle in task.cycles]
+        self.identity = [program.fingerprint(), digest(environment(task.device)), task.seed, cycles]
         with ledger.off("data"):
             with fork(task.seed, "data"):
                 data = program.data.build()(task.seed)
@@ -162,7 +166,9 @@ class _Loop:
             self.tokens = tokens_per_sample(self.source)
             test = task.test()
             self.test = map_tensors(lambda tensor: tensor.to(device), test) if isinstance(test, (tuple, dict)) else test
-        self.live = Run(program, build(program, seed=task.seed, device=device), seed=task.seed, device=device, ledger=ledger)
+        self.live = Run(
+            program, build(program, seed=task.seed, device=device), seed=task.seed, device=device, ledger=ledger
+        )
         ledger.mark("setup")
         self.step = self._restore()
         self.saved = self.told = time.monotonic()
@@ -207,7 +213,7 @@ class _Loop:
         with self.ledger.off("evaluation"):
             predictor = self.live.predictor().eval()  # a metric that forgets it must not train the running statistics
             with fork(self.task.seed, "evaluation", self.step), self.live.autocast():
-                metric = float(self.task.metric(predictor, self.test))
+                metric = _number(self.task.metric(predictor, self.test))
         if not math.isfinite(metric):
             raise NonFiniteError(f"the metric became {metric} at step {self.step}.")
         point = Point(
@@ -229,8 +235,7 @@ class _Loop:
     def _save(self) -> None:
         with self.ledger.off("checkpoint"):
             state = {
-                "fingerprint": self.task.program.fingerprint(),
-                "seed": self.task.seed,
+                "identity": self.identity,
                 "step": self.step,
                 "points": [asdict(point) for point in self.result.points],
                 "run": self.live.state_dict(),
@@ -238,8 +243,9 @@ class _Loop:
             assert self.checkpoint is not None
             try:
                 checkpoints.save(self.checkpoint, state)
-            except OSError as error:  # a full disk must not end the run: without checkpoints it only restarts earlier
-                self.observe({"event": "note", "text": f"cannot write checkpoints ({error.strerror}); going on without."})
+            except OSError as error:  # a full disk must not end the run, which only lacks a place to go on from
+                text = f"cannot write checkpoints ({error.strerror}); going on without."
+                self.observe({"event": "note", "text": text})
         self.saved = time.monotonic()
 
     def _restore(self) -> int:
@@ -247,7 +253,7 @@ class _Loop:
         state = checkpoints.load(self.checkpoint, self.ledger.device) if self.checkpoint is not None else None
         if state is None:
             return 0
-        if (state["fingerprint"], state["seed"]) != (self.task.program.fingerprint(), self.task.seed):
+        if state.get("identity") != self.identity:
             return 0
         self.live.tick = self._tick_at(state["step"])
         self.live.load_state_dict(state["run"])
@@ -271,6 +277,15 @@ class _Loop:
         result.parameters = sum(p.numel() for p in self.live.model.parameters())
         result.weights = weights_digest(self.live.model)
         return result
+
+
+def _number(found: Any) -> float:
+    """The metric as a float."""
+    try:
+        return float(found)
+    except (TypeError, ValueError, RuntimeError) as error:
+        fix = "End it with `return value`; a tensor needs .item()."
+        raise refuse_type("metric", "one number", found, fix) from error
 
 
 def weights_digest(model: nn.Module) -> str:

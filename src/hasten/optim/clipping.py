@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .._core.checks import positive
+from .._core.checks import NonFiniteError, positive
 
 __all__ = ["clip_adaptive", "clip_norm", "clip_value"]
 
@@ -23,8 +23,8 @@ def _with_gradients(params: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter],
 
 def _check_finite(call: str, largest: Tensor) -> None:
     if not bool(largest.isfinite()):
-        fix = "Lower the learning rate, or look for the loss term that overflows."
-        raise RuntimeError(f"{call}: expected finite gradients, got a largest entry or norm of {largest.item()}. {fix}")
+        got, fix = largest.item(), "Lower the learning rate, or look for the loss term that overflows."
+        raise NonFiniteError(f"{call}: expected finite gradients, got a largest entry or norm of {got}. {fix}")
 
 
 def clip_norm(params: Iterable[nn.Parameter], *, max_norm: float) -> None:
@@ -37,7 +37,7 @@ def clip_norm(params: Iterable[nn.Parameter], *, max_norm: float) -> None:
         max_norm: above 0.
 
     Raises:
-        RuntimeError: the norm is not finite.
+        NonFiniteError: the norm is not finite.
 
     >>> w = nn.Parameter(torch.zeros(2)); w.grad = torch.tensor([3.0, 4.0])
     >>> clip_norm([w], max_norm=1.0); w.grad
@@ -58,7 +58,7 @@ def clip_value(params: Iterable[nn.Parameter], *, limit: float) -> None:
         limit: above 0.
 
     Raises:
-        RuntimeError: an entry is not finite.
+        NonFiniteError: an entry is not finite.
 
     >>> w = nn.Parameter(torch.zeros(2)); w.grad = torch.tensor([3.0, -0.5])
     >>> clip_value([w], limit=1.0); w.grad
@@ -86,7 +86,7 @@ def clip_adaptive(params: Iterable[nn.Parameter], *, clipping: float = 0.01, flo
         floor: least weight norm assumed, above 0, so that a weight of zeros can move.
 
     Raises:
-        RuntimeError: a gradient norm is not finite.
+        NonFiniteError: a gradient norm is not finite.
 
     >>> w = nn.Parameter(torch.zeros(2)); w.grad = torch.tensor([3.0, 4.0])
     >>> clip_adaptive([w]); w.grad.norm()

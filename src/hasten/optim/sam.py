@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from .._core.checks import check, finite, refuse_type, whole
+from .._core.checks import NonFiniteError, check, finite, refuse_type, whole
 
 __all__ = ["SAM"]
 
@@ -134,7 +134,7 @@ class SAM(Optimizer):
 
         Raises:
             TypeError: no closure.
-            RuntimeError: the norm of the gradient is not finite; the weights are unchanged.
+            NonFiniteError: the norm of the gradient is not finite; the weights are unchanged.
         """
         if closure is None:
             fix = "Call step(closure); the closure clears the gradients, computes the loss and calls backward()."
@@ -154,7 +154,7 @@ class SAM(Optimizer):
         norm = torch.nn.utils.get_total_norm(gradients).item()
         if not norm < float("inf"):
             fix = "Lower the learning rate or clip; the weights were not changed."
-            raise RuntimeError(f"SAM.step: expected a finite gradient norm, got {norm}. {fix}")
+            raise NonFiniteError(f"SAM.step: expected a finite gradient norm, got {norm}. {fix}")
         weights = [p.clone() for p in moved]
         try:
             torch._foreach_add_(moved, gradients, alpha=self.rho / (norm + self.epsilon))

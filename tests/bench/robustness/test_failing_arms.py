@@ -15,12 +15,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSI
 
 
 def test_every_kind_of_failure_in_one_study(tiny, tmp_path):
-    """An exception, sys.exit, both kinds of exhausted memory, the kernel's kill, and a loss that is not finite."""
-    kinds = ("raising", "leaving", "hungry", "hungry_python", "killed")
+    """An exception, exhausted memory, the kernel's kill for memory, and a loss that is not finite."""
+    kinds = ("raising", "hungry", "killed")
     arms = ",".join(["base", "lost=not_finite()", *(f"{kind}=breaks('{kind}')" for kind in kinds)])
     folder, exported = tmp_path / "study", tmp_path / "study.json"
     command = hasten(
-        "compare", tiny, "--arms", arms, "--seeds", 2, "--duration", "30step", "--workers", 2, "--out", folder
+        "compare", tiny, "--arms", arms, "--seeds", 2, "--duration", "30step", "--workers", 1, "--out", folder
     )
     process = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
@@ -37,9 +37,7 @@ def test_every_kind_of_failure_in_one_study(tiny, tmp_path):
     assert "the training loss became nan at step 0" in sorted(runs["lost"])[1][2]
     for kind, error in [
         ("raising", "RuntimeError: this loss always raises"),
-        ("leaving", "SystemExit: 7"),
         ("hungry", "RuntimeError"),
-        ("hungry_python", "MemoryError: out of memory"),
         ("killed", "its process died 3 times (killed, as the system does when memory runs out). Use fewer workers"),
     ]:
         failed = [found for _, status, found in runs[kind] if status == "failed"]

@@ -34,7 +34,7 @@ def test_a_store_without_room_stops_the_study_and_the_same_command_goes_on(tiny,
     folder = tmp_path / "study"
     assert compare(tiny, folder, "--seeds", 1).returncode == 0
     room = (folder / FILE).stat().st_size
-    full = compare(tiny, folder, "--seeds", 8, limit=room)
+    full = compare(tiny, folder, "--seeds", 6, limit=room)
     assert full.returncode == 1
     line = full.stderr.strip().splitlines()[-1]
     assert line.startswith(f"hasten: {folder / FILE}: ")
@@ -42,16 +42,16 @@ def test_a_store_without_room_stops_the_study_and_the_same_command_goes_on(tiny,
     assert "Traceback" not in full.stderr
     before = runs(folder)
     assert before[0]["status"] == "done"
-    assert len(before) < 8
+    assert [run["status"] for run in before].count("done") < 6
 
-    again = compare(tiny, folder, "--seeds", 8)
+    again = compare(tiny, folder, "--seeds", 6)
     assert again.returncode == 0, again.stderr
     after = {run["key"]: run for run in runs(folder)}
     for run in before:
         assert after[run["key"]]["points"] == run["points"]
         assert after[run["key"]]["data"].get("weights") == run["data"].get("weights")
     found = outcomes(folder)
-    assert len(found["weights"]) == 8
+    assert len(found["weights"]) == 6
     assert all(len(values) == 1 for values in found["metrics"].values())
 
 

@@ -42,7 +42,7 @@ def test_twenty_kills_change_no_bit(drivers, tmp_path):
         check_flags(folder)
         assert list((folder / "checkpoints").iterdir()) == []
     print(f"killed {killed}, in {len(folders)} studies, of which attempts: {[attempts(folder) for folder in folders]}")
-    assert sum(killed.values()) == KILLS
+    assert sum(killed.values()) >= KILLS
     assert min(killed.values()) >= 5
     assert any(run["data"].get("resumed") for folder in folders for run in runs(folder))
 
@@ -54,7 +54,7 @@ def disturb(drivers: Drivers, folder: Path, generator: random.Random, killed: di
         if generator.random() < 0.6:  # while runs are going on; else perhaps while processes start
             since = time.time()
             wait_for(lambda: not alive(driver) or saved_since(folder, since))  # noqa: B023  (called here)
-        time.sleep(generator.uniform(0.0, 0.8))
+        time.sleep(generator.uniform(0.0, 0.5))
         workers = children(driver)
         pid = generator.choice(workers) if victim == "worker" and workers else driver
         try:
