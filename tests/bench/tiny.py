@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import torch
 import torch.nn.functional as F
@@ -52,8 +53,19 @@ def metric(model, test):
     return (model(test[0]).argmax(1) == test[1]).float().mean().item()
 
 
+CALLS = Counter()
+
+
+def later(name):
+    """Whether to break now: not in the few steps that say what a study will cost."""
+    CALLS[name] += 1
+    return CALLS[name] > 10
+
+
 def raising_loss(outputs, batch):
-    raise RuntimeError("this loss always raises")
+    if later("raising"):
+        raise RuntimeError("this loss always raises")
+    return loss(outputs, batch)
 
 
 def leaving_loss(outputs, batch):
@@ -61,7 +73,9 @@ def leaving_loss(outputs, batch):
 
 
 def hungry_loss(outputs, batch):
-    return loss(outputs, batch) + torch.zeros(1 << 58)[0]  # more bytes than any machine has
+    if later("hungry"):
+        torch.zeros(1 << 58)  # more bytes than any machine has
+    return loss(outputs, batch)
 
 
 def hungry_python_loss(outputs, batch):
@@ -69,7 +83,9 @@ def hungry_python_loss(outputs, batch):
 
 
 def killed_loss(outputs, batch):
-    os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory runs out
+    if later("killed"):
+        os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory runs out
+    return loss(outputs, batch)
 
 
 def printing_loss(outputs, batch):

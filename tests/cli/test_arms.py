@@ -21,7 +21,7 @@ def test_names_methods_and_sums() -> None:
         "both": [blurpool(), label_smoothing(0.1)],
         "mixup(alpha=0.4)": [mixup(0.4)],
     }
-    assert list(arms)[0] == "base"
+    assert next(iter(arms)) == "base"
 
 
 def test_commas_and_equals_inside_parentheses_and_quotes_do_not_split() -> None:

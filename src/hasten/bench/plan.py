@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from hasten._core.call import canonical, encode
-from hasten._core.checks import check, near, refuse, refuse_type
+from hasten._core.checks import check, describe, near, refuse, refuse_type
 from hasten._core.clock import Tick, parse_duration
 from hasten._core.rng import fork
 from hasten.program import Method, MethodFactory, Program, ProgramError
@@ -113,6 +113,7 @@ def make_plan(
         ProgramError: conflicting methods, or a method that finds nothing to change in this model.
         ValueError: an unknown baseline, too few steps for the points, a workload that lacks what a method needs.
     """
+    _check_device(device)
     base = _lasting(workload.program, duration)
     programs = {name: _program(base, name, arm, duration) for name, arm in arms.items()}
     check(bool(programs), "compare", "at least one arm", arms)
@@ -142,6 +143,13 @@ def make_plan(
     return plan
 
 
+def _check_device(device: str) -> None:
+    if device not in ("cpu", "cuda"):
+        raise refuse("compare", "device 'cpu' or 'cuda'", repr(device))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise refuse("compare", "a machine with a CUDA device", "none", "Use device='cpu'.")
+
+
 def _lasting(program: Program, duration: str | None) -> Program:
     return program if duration is None else program.replace(duration=duration)
 
@@ -163,7 +171,8 @@ def _program(base: Program, name: str, arm: Any, duration: str | None) -> Progra
     if isinstance(arm, (Method, MethodFactory)):
         arm = [arm]
     if not isinstance(arm, (list, tuple)):
-        raise refuse_type(f"arm {name!r}", "a list of methods, or a Program", arm, "For example [blurpool()].")
+        fix = "For example [blurpool()]."
+        raise refuse_type(f"arm {name!r}", "a list of methods, or a Program", describe(arm), fix)
     try:
         return base.then(*arm)
     except ProgramError as error:
@@ -176,6 +185,10 @@ def _check_compiled(programs: Mapping[str, Program]) -> None:
     if len(set(backends.values())) > 1:
         got = ", ".join(f"{name}: {backend or 'eager'}" for name, backend in backends.items())
         raise refuse("compare", "all arms compiled by the same backend, or none", got, "Compile every arm, or none.")
+    for backend in set(backends.values()) - {None}:
+        known = torch.compiler.list_backends(exclude_tags=())
+        if backend not in known:
+            raise refuse("compare", "a backend of torch.compile", repr(backend), near(str(backend), known))
 
 
 def _check_needs(workload: Workload, programs: Mapping[str, Program]) -> None:

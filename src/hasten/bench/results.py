@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from hasten._core.clock import Tick
+
 from .book import counting
 from .ledger import EXCLUDED
 from .plan import Plan
@@ -65,9 +67,10 @@ def differences(base: Any, program: Any) -> list[str]:
         if before[slot] == after[slot]:
             continue
         if isinstance(after[slot], list):
-            old = [entry[0] for entry in before[slot]]
-            found += [f"{slot}: + {entry[0]}" for entry in after[slot] if entry[0] not in old]
-            found += [f"{slot}: - {name}" for name in old if name not in [entry[0] for entry in after[slot]]]
+            old, new = ({entry[0]: entry for entry in record[slot]} for record in (before, after))
+            found += [f"{slot}: + {name}" for name in new if name not in old]
+            found += [f"{slot}: - {name}" for name in old if name not in new]
+            found += [f"{slot}: {name} otherwise" for name in old if name in new and old[name] != new[name]]
         else:
             found.append(f"{slot}: {getattr(program, slot)}")
     return found
@@ -82,14 +85,15 @@ def _schedules(plan: Plan) -> dict[str, Any]:
         cycles = cycles[-1:]
     for name, program in plan.arms.items():
         scheduled = program.schedule.build()
-        steps, values = [], []
-        for start, end, _ in cycles:
-            schedule = scheduled.schedule if start == 0 else scheduled.schedule.body
-            scale = 1.0 if scheduled.unit == "step" else 1.0 / (end - start)
-            t = np.unique(np.linspace(0, end - start - 1, SCHEDULE_POINTS // len(cycles)).astype(int))
-            steps += [int(start + k) for k in t]
-            values += [float(schedule(k * scale, (end - start) * scale)) for k in t]
-        found["all" if shared else name] = {"step": steps, "multiplier": values}
+        if scheduled.unit in ("seconds", "token"):
+            continue  # what these clocks show is known in a run only
+        ticks = [
+            Tick(int(step), start, end, 0.0, plan.steps_per_epoch, program.batch_size)
+            for start, end, _ in cycles
+            for step in np.unique(np.linspace(start, end - 1, SCHEDULE_POINTS // len(cycles)).astype(int))
+        ]
+        curve = {"step": [tick.step for tick in ticks], "multiplier": [scheduled.at(tick) for tick in ticks]}
+        found["all" if shared else name] = curve
         if shared:
             break
     return found
@@ -185,7 +189,7 @@ def study_data(store: Store, *, margin: float | None = None) -> dict[str, Any]:
     notes = list(store.get("notes") or [])
     if len(runs) < len(every):
         others = len(every) - len(runs)
-        notes.append(f"{others} runs of another environment (versions, threads, device) are kept, not used.")
+        notes.append(f"Runs of another environment (versions, threads, device) are kept, not used: {others}.")
     found = analysis_of(runs, study, margin if margin is not None else store.get("margin"))
     if isinstance(found, str):
         notes.append(found)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hasten._core.checks import check, refuse
+from hasten._core.checks import check, finite, refuse
 from hasten._core.clock import parse_seconds
 from hasten._core.machine import logical_cores, physical_cores
 
@@ -145,8 +145,10 @@ def run_study(
     retry_drifted: bool = True,
 ) -> Study:
     """Run a plan (see `compare`); `command` is what the report shows as its origin."""
+    if margin is not None:
+        check(finite("compare", "margin", margin) >= 0, "compare", "margin >= 0", margin, "Pass the loss you accept.")
     settings = Settings(
-        workers=_workers(workers, plan.device),
+        workers=workers_of(workers, plan.device),
         budget=None if budget is None else parse_seconds(budget),
         checkpoint_seconds=checkpoint_seconds,
         retry_drifted=retry_drifted,
@@ -171,7 +173,8 @@ def run_study(
         store.close()
 
 
-def _workers(asked: int | None, device: str) -> int:
+def workers_of(asked: int | None, device: str) -> int:
+    """How many processes: as asked, else one per physical core, and one on a GPU."""
     if asked is not None:
         check(asked >= 1, "compare", "workers >= 1", asked)
         return asked

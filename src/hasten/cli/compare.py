@@ -83,14 +83,18 @@ def compare(
     """
     offline(no_download)
     if from_ is not None:
+        _refuse_beside_logs(workload=workload, arms=arms, budget=budget, out=out, dry_run=dry_run or None)
         return _from_logs(from_, baseline=baseline, margin=margin, minimize=minimize, as_json=json)
     if workload is None:
         raise UsageError("compare: expected a workload. For example: hasten compare digits")
+    if minimize:
+        raise UsageError("compare: expected --minimize with --from only. A workload says MINIMIZE = True in its file.")
+    _check_settings(budget, margin, workers)
     plan = _plan(
         workload, arms, baseline=baseline, seeds=seeds, curve=curve, duration=duration, points=points, mult=mult,
         device=device,
     )  # fmt: skip
-    print(_plan_text(plan, budget), file=sys.stderr)
+    print(_plan_text(plan, budget, workers), file=sys.stderr)
     if dry_run:
         return 0
     from hasten.bench.study import run_study
@@ -103,6 +107,29 @@ def compare(
     if study.status == "interrupted":
         raise Interrupted
     return 3 if study.status == "budget" and _complete_seeds(study) < 3 else 0
+
+
+def _refuse_beside_logs(**given: Any) -> None:
+    """Options that logs cannot follow are refused, not ignored."""
+    for name, value in given.items():
+        if value is not None:
+            word = name if name == "workload" else f"--{name.replace('_', '-')}"
+            raise UsageError(f"compare: expected no {word} beside --from, which only reads the file.")
+
+
+def _check_settings(budget: str | None, margin: float | None, workers: int | None) -> None:
+    """What concerns the running and not the plan, checked before anything is done."""
+    from hasten._core.checks import check, finite
+    from hasten._core.clock import parse_seconds
+
+    try:
+        if budget is not None:
+            parse_seconds(budget)
+        if margin is not None:
+            check(finite("compare", "margin", margin) >= 0, "compare", "margin >= 0", margin)
+        check(workers is None or workers >= 1, "compare", "workers >= 1", workers)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _plan(workload: str, arms: str | None, **options: Any) -> Any:
@@ -118,7 +145,7 @@ def _plan(workload: str, arms: str | None, **options: Any) -> Any:
         raise UsageError(str(error)) from error
 
 
-def _plan_text(plan: Any, budget: str | None) -> str:
+def _plan_text(plan: Any, budget: str | None, workers: int | None) -> str:
     """Arms, runs, curve, expected time and disk, in a few lines."""
     jobs = plan.jobs()
     lines = [f"{plan.workload.name}: {plan.workload.summary}"] if plan.workload.summary else [plan.workload.name]
@@ -127,20 +154,21 @@ def _plan_text(plan: Any, budget: str | None) -> str:
         lines.append(f"  {name}: {methods}")
     lines.append(f"{len(jobs)} runs over {len(plan.seeds)} seeds, {plan.steps():,} steps; {plan.reason}")
     lines.append(f"budgets: {', '.join(plan.budgets())}")
-    lines.append(_expectation(plan, budget))
+    lines.append(_expectation(plan, budget, workers))
     return "\n".join(lines)
 
 
-def _expectation(plan: Any, budget: str | None) -> str:
-    from hasten._core.machine import logical_cores, physical_cores
+def _expectation(plan: Any, budget: str | None, workers: int | None) -> str:
     from hasten.bench.estimate import estimate
+    from hasten.bench.study import workers_of
 
-    workers = physical_cores() or logical_cores()
+    processes = workers_of(workers, plan.device)
     found = estimate(plan)
-    seconds = found.seconds_per_step * plan.steps() / workers
-    megabytes = (found.checkpoint_bytes * workers + 4096 * len(plan.jobs())) / 1e6
-    limit = f", budget {budget}" if budget else ""
-    return f"expected: about {_span(seconds)} on {workers} cores{limit}, {megabytes:.1f} MB of disk"
+    megabytes = (found.checkpoint_bytes * processes + 4096 * len(plan.jobs())) / 1e6
+    limit, word = f", budget {budget}" if budget else "", "processes" if processes > 1 else "process"
+    return (
+        f"expected: about {_span(found.seconds / processes)} on {processes} {word}{limit}, {megabytes:.1f} MB of disk"
+    )
 
 
 def _span(seconds: float) -> str:
@@ -161,7 +189,7 @@ def _from_logs(path: Path, *, baseline: str | None, margin: float | None, minimi
 
     try:
         data = data_from_logs(path, baseline=baseline, margin=margin, minimize=minimize)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
     _show(data, as_json)
     return 0

@@ -20,7 +20,8 @@ def compare(
     code = "pass" if limit is None else f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({limit}, {limit}))"
     options = ("--arms", arms, "--duration", "20step", "--workers", 1, "--out", folder, *more)
     command = hasten("compare", workload, *options, code=code)
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    quiet = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    return subprocess.run(command, env=environment(), timeout=120, **quiet)
 
 
 def runs(folder: Path) -> list[dict]:

@@ -1,0 +1,113 @@
+"""What a plan will cost: steps and runs counted right, whatever the machine's speed is; bad arms are found early."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tests.contract import images
+from tests.contract.battery import IMAGES, TEXT
+
+from hasten import methods
+from hasten.bench import estimate as module
+from hasten.bench.estimate import estimate
+from hasten.bench.plan import make_plan
+from hasten.program import bind
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every step takes two seconds, or five with SAM; the first one of a run a hundred. Returns what ran."""
+    ran: list[str] = []
+    clock = SimpleNamespace(now=0.0)
+    real = module.Run.step
+
+    def step(run: Any, tick: Any, batches: Any) -> float:
+        ran.append("sam" if run._needs_closure else "plain")
+        clock.now += 100 if tick.step == 0 else 5 if run._needs_closure else 2
+        return real(run, tick, batches)
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(module.Run, "step", step)
+    return ran
+
+
+def test_every_arm_counts_with_its_own_speed(steps: list[str]) -> None:
+    plan = make_plan(IMAGES, {"base": [], "sam": [methods.sam()]}, seeds=3, points=2)
+    assert estimate(plan).seconds == 3 * 6 * 2 + 3 * 6 * 5
+    assert steps == ["plain"] * 6 + ["sam"] * 6
+    separate = make_plan(IMAGES, {"base": []}, seeds=1, points=2, curve="separate")
+    assert estimate(separate).seconds == 2 * (3 + 6)
+
+
+def test_runs_shorter_than_the_trial_are_tried_as_far_as_they_go(steps: list[str]) -> None:
+    plan = make_plan(IMAGES, {"base": []}, seeds=1, points=1, duration="3step")
+    assert estimate(plan).seconds == 3 * 2
+    assert len(steps) == 3
+    steps.clear()
+    one = make_plan(IMAGES, {"base": IMAGES.program.replace(schedule=plain())}, seeds=1, points=1, duration="2step")
+    assert estimate(one, steps=0).seconds == 2 * 100  # nothing but the first step to go by
+    assert len(steps) == 1
+
+
+def plain() -> Any:
+    from hasten.program import Scheduled, call
+    from hasten.schedules import constant
+
+    return call(Scheduled, schedule=constant(), unit="step")
+
+
+def test_schedules_over_tokens_can_be_tried() -> None:
+    from hasten.program import Scheduled, call
+    from hasten.schedules import cosine
+
+    program = TEXT.program.replace(schedule=call(Scheduled, schedule=cosine(), unit="token"))
+    assert estimate(make_plan(TEXT, {"base": program}, seeds=1, points=1)).seconds > 0
+
+
+def test_the_checkpoint_is_that_of_the_largest_arm() -> None:
+    one = make_plan(IMAGES, {"base": []}, seeds=1, points=1)
+    two = make_plan(IMAGES, {"base": [], "ema": [methods.ema()]}, seeds=1, points=1)
+    weights = 4 * sum(p.numel() for p in images.model().parameters())
+    assert weights < estimate(one).checkpoint_bytes < estimate(two).checkpoint_bytes - weights // 2
+
+
+@pytest.mark.parametrize(
+    ("arm", "reason"),
+    [
+        ([methods.mixup(alpha=-1.0)], "alpha >= 0"),
+        ([methods.selective_backprop(interrupt=1)], "interrupt 0 or at least 2"),
+        ([methods.gradient_clipping(-1.0)], "max_norm > 0"),
+        ([methods.ema(half_life=0.0)], "half_life > 0"),
+        ([methods.sam(rho=-0.1)], "rho >= 0"),
+        ([methods.label_smoothing(1.5)], "smoothing in"),
+    ],
+)
+def test_an_argument_out_of_range_is_found_before_the_study(arm: Any, reason: str) -> None:
+    plan = make_plan(IMAGES, {"base": [], "bad": arm}, seeds=1, points=1)
+    with pytest.raises(ValueError, match=reason):
+        estimate(plan)
+
+
+def scalar(outputs: Any, batch: Any) -> Any:
+    return images.loss(outputs, batch).mean()
+
+
+def test_it_leaves_threads_and_generators_as_they_were() -> None:
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    plan = make_plan(IMAGES, {"base": []}, seeds=1, points=1)
+    estimate(plan)
+    bad = make_plan(IMAGES, {"base": [], "bad": IMAGES.program.replace(loss=bind(scalar))}, seeds=1, points=1)
+    with pytest.raises(ValueError, match="one value per sample"):
+        estimate(bad)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_compiled_arms_are_not_compiled_for_an_estimate() -> None:
+    program = IMAGES.program.replace(compile="inductor")
+    torch._dynamo.utils.counters.clear()
+    assert estimate(make_plan(IMAGES, {"base": program}, seeds=1, points=1)).seconds > 0
+    assert not torch._dynamo.utils.counters["stats"]
