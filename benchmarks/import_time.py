@@ -1,6 +1,6 @@
 """CPU seconds of fresh processes: what importing hasten adds to torch, and how long the command line takes to answer.
 
-    python benchmarks/import_time.py --json
+python benchmarks/import_time.py --json
 """
 
 from __future__ import annotations

@@ -254,7 +254,7 @@ _WORKLOAD_PARTS = ("model", "data", "train_data", "test_data", "train_part", "te
 
 def _check_trusted(named: Iterable[Call]) -> None:
     """Catalogue code only. `_core.call.resolve` also demands that the module defines what is named."""
-    catalogue = (*_CATALOGUE, *(point.value.split(":")[0].split(".")[0] for point in plug_ins()))
+    catalogue = (*_CATALOGUE, *(point.value.split(":")[0] for point in plug_ins()))
     for what in named:
         module, _, name = what.target.rpartition(":")
         piece = any(module == known or module.startswith(f"{known}.") for known in catalogue)

@@ -139,9 +139,7 @@ def test_dataclasses_and_functions_become_calls() -> None:
 
 
 def test_misspelt_and_missing_arguments() -> None:
-    with pytest.raises(
-        TypeError, match=r"make: expected an argument .* by name, got 'widht'\. Did you mean width\?"
-    ):
+    with pytest.raises(TypeError, match=r"make: expected an argument .* by name, got 'widht'\. Did you mean width\?"):
         call(make, widht=1)
     with pytest.raises(TypeError, match=r"expected a value for width, got none\. Pass width=\."):
         call(make)

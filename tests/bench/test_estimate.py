@@ -1,4 +1,4 @@
-"""What a plan will cost: steps and runs counted right, whatever the machine's speed is; bad arms are found early."""
+"""What a plan will cost: steps and runs counted right, whatever the machine's speed is."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ran
 
 
-def test_every_arm_counts_with_its_own_speed(steps: list[str]) -> None:
+def test_the_baseline_counts_for_every_run(steps: list[str]) -> None:
     plan = make_plan(IMAGES, {"base": [], "sam": [methods.sam()]}, seeds=3, points=2)
-    assert estimate(plan).seconds == 3 * 6 * 2 + 3 * 6 * 5
-    assert steps == ["plain"] * 6 + ["sam"] * 6
+    assert estimate(plan).seconds == 2 * 3 * 6 * 2
+    assert steps == ["plain"] * 6
     separate = make_plan(IMAGES, {"base": []}, seeds=1, points=2, curve="separate")
     assert estimate(separate).seconds == 2 * (3 + 6)
 
@@ -67,28 +67,18 @@ def test_schedules_over_tokens_can_be_tried() -> None:
     assert estimate(make_plan(TEXT, {"base": program}, seeds=1, points=1)).seconds > 0
 
 
-def test_the_checkpoint_is_that_of_the_largest_arm() -> None:
-    one = make_plan(IMAGES, {"base": []}, seeds=1, points=1)
-    two = make_plan(IMAGES, {"base": [], "ema": [methods.ema()]}, seeds=1, points=1)
-    weights = 4 * sum(p.numel() for p in images.model().parameters())
-    assert weights < estimate(one).checkpoint_bytes < estimate(two).checkpoint_bytes - weights // 2
+def test_a_checkpoint_holds_more_than_the_weights() -> None:
+    plan = make_plan(IMAGES, {"base": []}, seeds=1, points=1)
+    assert estimate(plan).checkpoint_bytes > 4 * sum(p.numel() for p in images.model().parameters())
 
 
-@pytest.mark.parametrize(
-    ("arm", "reason"),
-    [
-        ([methods.mixup(alpha=-1.0)], "alpha >= 0"),
-        ([methods.selective_backprop(interrupt=1)], "interrupt 0 or at least 2"),
-        ([methods.gradient_clipping(-1.0)], "max_norm > 0"),
-        ([methods.ema(half_life=0.0)], "half_life > 0"),
-        ([methods.sam(rho=-0.1)], "rho >= 0"),
-        ([methods.label_smoothing(1.5)], "smoothing in"),
-    ],
-)
-def test_an_argument_out_of_range_is_found_before_the_study(arm: Any, reason: str) -> None:
-    plan = make_plan(IMAGES, {"base": [], "bad": arm}, seeds=1, points=1)
-    with pytest.raises(ValueError, match=reason):
-        estimate(plan)
+def dies(outputs: Any, batch: Any) -> Any:
+    raise SystemExit("an arm must not be run here")
+
+
+def test_an_arm_that_breaks_is_left_to_the_study() -> None:
+    arms = {"base": [], "bad": IMAGES.program.replace(loss=bind(dies))}
+    assert estimate(make_plan(IMAGES, arms, seeds=1, points=1)).seconds > 0
 
 
 def scalar(outputs: Any, batch: Any) -> Any:
@@ -99,9 +89,8 @@ def test_it_leaves_threads_and_generators_as_they_were() -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     plan = make_plan(IMAGES, {"base": []}, seeds=1, points=1)
     estimate(plan)
-    bad = make_plan(IMAGES, {"base": [], "bad": IMAGES.program.replace(loss=bind(scalar))}, seeds=1, points=1)
-    with pytest.raises(ValueError, match="one value per sample"):
-        estimate(bad)
+    bad = make_plan(IMAGES, {"base": IMAGES.program.replace(loss=bind(scalar))}, seeds=1, points=1)
+    assert estimate(bad) is None
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 

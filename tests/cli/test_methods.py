@@ -1,62 +1,73 @@
-"""`hasten methods`: the list, its filters, one card."""
+"""`hasten methods`: the list, its filters, and one method's card."""
 
 from __future__ import annotations
 
 import pytest
 
-from hasten.cli import UsageError
-from hasten.cli.methods import card_text, methods
-from hasten.methods import catalogue, mixup
+from hasten import methods
+from hasten.cli import main
 
 
-def listed(capsys: pytest.CaptureFixture[str], **filters: object) -> set[str]:
-    assert methods(**filters) == 0  # type: ignore[arg-type]
-    return {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+def listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["methods", *words]) == 0
+    return [line.split()[0] for line in capsys.readouterr().out.splitlines()]
 
 
-def test_the_list_is_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
-    assert listed(capsys) == set(catalogue())
-
-
-def test_filters_keep_what_the_cards_say(capsys: pytest.CaptureFixture[str]) -> None:
-    cards = {name: factory.card for name, factory in catalogue().items()}
-    assert listed(capsys, component="data") == {n for n, c in cards.items() if c.component == "data"}
-    assert listed(capsys, action="remove") == {n for n, c in cards.items() if c.action == "remove"}
-    assert listed(capsys, touches="losses") == {n for n, c in cards.items() if "losses" in c.touches}
-    assert "layer_freezing" not in listed(capsys, reversible=True)
-    assert listed(capsys, component="data", action="restrict") == {"progressive_resizing"}
-
-
-def test_one_method_shows_its_arguments_and_card(capsys: pytest.CaptureFixture[str]) -> None:
-    assert methods("mixup") == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith("mixup(alpha=0.2, per_sample=False)")
-    assert "data x retrofit" in shown
-    assert "cutmix" in shown
-    assert "1710.09412" in shown
-
-
-@pytest.mark.parametrize("name", sorted(catalogue()))
-def test_every_card_says_what_it_costs_and_where_it_comes_from(name: str) -> None:
-    shown = card_text(catalogue()[name])
-    assert "cost:" in shown
-    assert catalogue()[name].card.source in shown
-    assert catalogue()[name].card.source
+def test_everything_by_component_and_name(capsys: pytest.CaptureFixture[str]) -> None:
+    names = listed(capsys)
+    assert set(names) == set(methods.catalogue())
+    component = {name: factory.card.component for name, factory in methods.catalogue().items()}
+    assert names == sorted(names, key=lambda name: (component[name], name))
+    assert main(["methods"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.split()[:3] == ["cutmix", "data", "retrofit"]
+    assert first.endswith(methods.cutmix.card.summary)
 
 
 @pytest.mark.parametrize(
-    ("filters", "reason"),
+    ("words", "names"),
     [
-        ({"name": "mixap"}, "Did you mean mixup"),
-        ({"component": "datta"}, "Did you mean data"),
-        ({"action": "delete"}, "--action among remove"),
-        ({"touches": "loss_es"}, "Did you mean"),
+        (["--component", "function"], ["blurpool", "channels_last", "layer_freezing", "stochastic_depth"]),
+        (["--action", "restrict"], ["progressive_resizing", "gradient_clipping"]),
+        (["--touches", "optimizer"], ["sam"]),
+        (["--touches", "losses", "--component", "data"], ["cutmix", "mixup"]),
+        (["--component", "function", "--reversible"], ["blurpool", "channels_last", "stochastic_depth"]),
+        (["--touches", "precision"], []),
     ],
 )
-def test_what_does_not_exist_is_a_matter_of_usage(filters: dict[str, str], reason: str) -> None:
-    with pytest.raises(UsageError, match=reason):
-        methods(**filters)  # type: ignore[arg-type]
+def test_filters(words: list[str], names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert listed(capsys, *words) == names
 
 
-def test_a_factory_shows_its_signature() -> None:
-    assert "alpha" in repr(mixup)
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--component", "model"], "methods: expected --component among function, data, optimization, got 'model'"),
+        (["--action", "restric"], "got 'restric'. Did you mean restrict"),
+        (["--touches", "batches"], "Did you mean batch"),
+        (["emma"], "methods: expected the name of a method, got 'emma'. Did you mean ema?"),
+        (["ema", "--component", "data"], "methods: expected a name or filters, got both"),
+    ],
+)
+def test_usage_errors(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert told in captured.err
+
+
+@pytest.mark.parametrize("name", methods.catalogue())
+def test_a_card(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", name]) == 0
+    out, card = capsys.readouterr().out, methods.find(name).card
+    assert out.startswith(f"{name}(")
+    for text in (card.summary, f"{card.component} x {card.action}", card.cost, card.source, card.horizon):
+        assert text in out
+    for slot, how in card.touches.items():
+        assert f"{slot} ({how})" in out
+    assert "<class" not in out.splitlines()[0]
+
+
+def test_arguments_and_their_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["methods", "sam"])
+    assert capsys.readouterr().out.splitlines()[0] == "sam(rho=0.05, epsilon=1e-12, interval=1)"

@@ -1,4 +1,4 @@
-"""What a plan will cost, from a few real steps of every arm: for `--dry-run` and the line before a study."""
+"""What a plan will cost, from a few real steps of its baseline: for `--dry-run` and the line before a study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 
 from hasten._core.clock import Tick
 from hasten._core.rng import fork
-from hasten.program import Program
 
 from .build import build
 from .ledger import Ledger
@@ -28,51 +27,40 @@ class Estimate:
     """Rough costs of a plan.
 
     Args:
-        seconds: training of all its runs, one after the other on one thread; without evaluation and compilation.
-        checkpoint_bytes: the largest checkpoint of an arm.
+        seconds: training of all its runs at the baseline's speed, one after the other on one thread; without
+            evaluation and compilation.
+        checkpoint_bytes: a checkpoint of the baseline.
     """
 
     seconds: float
     checkpoint_bytes: int
 
 
-def estimate(plan: Plan, *, steps: int = 5) -> Estimate:
-    """Time a few first steps of every arm on one thread and size its checkpoint.
+def estimate(plan: Plan, *, steps: int = 5) -> Estimate | None:
+    """Time a few steps of the baseline on one thread and size its checkpoint; None if it cannot take them.
 
-    An arm that cannot take a step (a loss of the wrong shape, an argument out of range) fails here, before the study.
+    Only the baseline is run here: an arm that breaks shall end alone, in a worker, with the others going on.
     """
-    device = torch.device(plan.device)
-    sources: dict[tuple, BatchSource] = {}  # arms share their data, as a rule
-    costs = {}
-    for name, program in plan.arms.items():
-        data = program.data, program.sampler, program.batch_size
-        source = sources[data] = sources.get(data) or _source(program, device)
-        costs[name] = _costs(program.replace(compile=None), source, plan.curve.ends[-1], steps)
-    seconds = sum(costs[job.arm][0] * plan.curve.ends[job.points[-1]] for job in plan.jobs())
-    return Estimate(seconds, max(size for _, size in costs.values()))
-
-
-def _costs(program: Program, source: BatchSource, end: int, steps: int) -> tuple[float, int]:
-    """(seconds per step, bytes of a checkpoint); the first step warms up. Eager: a compiler would take minutes."""
-    device, threads, tokens = source.device, torch.get_num_threads(), tokens_per_sample(source)
-    run = Run(program, build(program, seed=0, device=device), seed=0, device=device, ledger=Ledger(device))
+    # Eager, because a compiler would take minutes.
+    program, device = plan.arms[plan.baseline].replace(compile=None), torch.device(plan.device)
+    threads, end = torch.get_num_threads(), plan.curve.ends[-1]
     torch.set_num_threads(1)
     try:
         with fork(0, "estimate"):
-            batches, times = source.batches(0), []
+            data = program.data.build()(0)
+            source = BatchSource(data, program.sampler.build(), batch_size=program.batch_size, seed=0, device=device)
+            run = Run(program, build(program, seed=0, device=device), seed=0, device=device, ledger=Ledger(device))
+            batches, times, tokens = source.batches(0), [], tokens_per_sample(source)
             for step in range(min(steps + 1, end)):
                 begun = time.perf_counter()
                 tick = Tick(step, 0, end, 0.0, source.steps_per_epoch, source.batch_size, tokens)
                 run.step(tick, batches)
                 times.append(time.perf_counter() - begun)
+            buffer = io.BytesIO()
+            torch.save(run.state_dict(), buffer)
+    except (ArithmeticError, RuntimeError, ValueError, TypeError, MemoryError):
+        return None  # the study will meet the same error in a worker and report it
     finally:
         torch.set_num_threads(threads)
-    buffer = io.BytesIO()
-    torch.save(run.state_dict(), buffer)
-    return statistics.median(times[1:] or times), buffer.tell()
-
-
-def _source(program: Program, device: torch.device) -> BatchSource:
-    with fork(0, "data"):
-        data = program.data.build()(0)
-    return BatchSource(data, program.sampler.build(), batch_size=program.batch_size, seed=0, device=device)
+    per_step = statistics.median(times[1:] or times)  # the first one warms up
+    return Estimate(per_step * plan.steps(), buffer.tell())

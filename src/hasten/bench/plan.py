@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,8 +116,8 @@ def make_plan(
     """
     _check_device(device)
     base = _lasting(workload.program, duration)
+    _check_names(arms)
     programs = {name: _program(base, name, arm, duration) for name, arm in arms.items()}
-    check(bool(programs), "compare", "at least one arm", arms)
     chosen = baseline if baseline is not None else next(iter(programs))
     if chosen not in programs:
         raise refuse("compare", "a baseline among the arms", repr(chosen), near(chosen, programs))
@@ -141,6 +142,15 @@ def make_plan(
         _check_length(name, program, base, steps)
         _check_schedule(name, program, plan)
     return plan
+
+
+def _check_names(arms: Any) -> None:
+    fix = "For example {'base': [], 'blur': [blurpool()]}."
+    if not isinstance(arms, Mapping):
+        raise refuse_type("compare", "arms as a dict of name -> methods", describe(arms), fix)
+    check(len(arms) >= 1, "compare", "at least one arm", list(arms), fix)
+    for name in arms:
+        check(isinstance(name, str) and bool(name.strip()), "compare", "arm names that are text", name, fix)
 
 
 def _check_device(device: str) -> None:
@@ -173,10 +183,18 @@ def _program(base: Program, name: str, arm: Any, duration: str | None) -> Progra
     if not isinstance(arm, (list, tuple)):
         fix = "For example [blurpool()]."
         raise refuse_type(f"arm {name!r}", "a list of methods, or a Program", describe(arm), fix)
-    try:
+    with _of_arm(name):
         return base.then(*arm)
-    except ProgramError as error:
-        raise ProgramError(f"arm {name!r}: {error}") from error
+
+
+@contextmanager
+def _of_arm(name: str) -> Iterator[None]:
+    """Errors inside say which arm they are about."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        kind = next(kind for kind in (ProgramError, ValueError, TypeError) if isinstance(error, kind))
+        raise kind(f"arm {name!r}: {error}") from error
 
 
 def _check_compiled(programs: Mapping[str, Program]) -> None:
@@ -208,19 +226,13 @@ def _check_builds(name: str, program: Program) -> None:
     On the meta device, which costs no weights; a model that needs numbers while it is built (`.item()`) is built for
     real instead.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                with torch.device("meta"):
-                    build_model(program, 0)
-            except (RuntimeError, NotImplementedError):
+    with _of_arm(name), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with torch.device("meta"):
                 build_model(program, 0)
-    except ProgramError as error:
-        raise ProgramError(f"arm {name!r}: {error}") from error
-    except (ValueError, TypeError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"arm {name!r}: {error}") from error
+        except (RuntimeError, NotImplementedError):
+            build_model(program, 0)
 
 
 def _check_length(name: str, program: Program, base: Program, steps: int) -> None:

@@ -185,10 +185,13 @@ def study_data(store: Store, *, margin: float | None = None) -> dict[str, Any]:
     study, environment = store.get("plan"), store.get("environment")
     every = store.runs()
     digest = store.get("environment_digest")
-    runs = [run for run in every if run["key"].environment == digest]
+    here = [run for run in every if run["key"].environment == digest]
+    runs = [run for run in here if run["key"].seed in study["seeds"]]
     notes = list(store.get("notes") or [])
-    if len(runs) < len(every):
-        others = len(every) - len(runs)
+    if len(runs) < len(here):
+        notes.append(f"Runs of other seeds are kept, not used: {len(here) - len(runs)}.")
+    if len(here) < len(every):
+        others = len(every) - len(here)
         notes.append(f"Runs of another environment (versions, threads, device) are kept, not used: {others}.")
     found = analysis_of(runs, study, margin if margin is not None else store.get("margin"))
     if isinstance(found, str):

@@ -15,7 +15,7 @@ from .environment import digest, environment
 from .plan import Arms, Plan, make_plan
 from .progress import Progress
 from .results import describe, study_data
-from .store import Store
+from .store import FILE, Store
 from .workloads import Workload, load
 
 __all__ = ["Study", "compare", "open_study", "plan_study", "run_study"]
@@ -70,7 +70,10 @@ class Study:
 
 def plan_study(workload: str | Path | Workload, arms: Arms, **options: Any) -> Plan:
     """Check a study and lay it out without running it (see `compare` for the arguments)."""
-    return make_plan(load(workload), arms, **options)
+    plan = make_plan(load(workload), arms, **options)
+    fix = "Add an arm to compare, for example {'base': [], 'blur': [blurpool()]}."
+    check(len(plan.arms) >= 2, "compare", "at least two arms", list(plan.arms), fix)
+    return plan
 
 
 def compare(
@@ -145,8 +148,7 @@ def run_study(
     retry_drifted: bool = True,
 ) -> Study:
     """Run a plan (see `compare`); `command` is what the report shows as its origin."""
-    if margin is not None:
-        check(finite("compare", "margin", margin) >= 0, "compare", "margin >= 0", margin, "Pass the loss you accept.")
+    check_margin(margin)
     settings = Settings(
         workers=workers_of(workers, plan.device),
         budget=None if budget is None else parse_seconds(budget),
@@ -155,9 +157,11 @@ def run_study(
     )
     folder = Path(out) if out is not None else default_folder(plan)
     progress = Progress(quiet=quiet)
+    _check_folder(folder)
     store = Store(folder)
     try:
         driver = Driver(plan, store, settings, progress)
+        margin = _first_margin(store, margin)
         store.put("plan", describe(plan))
         store.put("title", describe(plan)["title"])
         store.put("environment_digest", digest(environment(plan.device)))
@@ -171,6 +175,28 @@ def run_study(
         return Study(folder, study_data(store))
     finally:
         store.close()
+
+
+def _check_folder(folder: Path) -> None:
+    """Never write into a folder that holds something else: its files might carry our names."""
+    if folder.is_dir() and not (folder / FILE).exists() and (folder / "report.html").exists():
+        fix = "Pass another folder with --out."
+        raise refuse("compare", "an empty folder or a study's", f"{folder} with a report.html of something else", fix)
+
+
+def _first_margin(store: Store, margin: float | None) -> float | None:
+    """The margin of a study is decided before its runs: a later one is refused; `hasten report --margin` shows it."""
+    known, begun = store.get("margin"), store.get("plan") is not None
+    if begun and margin is not None and margin != known:
+        fix = "Leave --margin out, or see another one with: hasten report --margin."
+        raise refuse("compare", f"the margin this study began with ({known})", margin, fix)
+    return known if begun else margin
+
+
+def check_margin(margin: float | None) -> None:
+    """Refuse a margin that is no loss; checked before anything runs or is read."""
+    if margin is not None:
+        check(finite("compare", "margin", margin) >= 0, "compare", "margin >= 0", margin, "Pass the loss you accept.")
 
 
 def workers_of(asked: int | None, device: str) -> int:
@@ -199,6 +225,7 @@ def power_of(plan: Plan) -> dict[str, Any] | None:
 
 def open_study(folder: str | Path, *, margin: float | None = None) -> Study:
     """The study in a folder, as far as it has come. Nothing that it names is imported."""
+    check_margin(margin)
     store = Store(Path(folder), read_only=True)
     try:
         if store.get("plan") is None:

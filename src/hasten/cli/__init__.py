@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed, 2 usage, 3 the budget ended before three seeds we
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -40,10 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         return _run(words)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         return 130
-    except Interrupted:
-        return 130
+    except BrokenPipeError:  # `hasten methods | head`: nobody reads on, so nothing more must be written at the end
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
         if debug:
             raise

@@ -6,9 +6,10 @@ import ast
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from hasten._core.checks import near
+from hasten._core.checks import describe, near
 
 from . import UsageError
+from .methods import signature
 
 if TYPE_CHECKING:
     from hasten.program import Method, MethodFactory
@@ -72,9 +73,10 @@ def _named(piece: str) -> tuple[str, str]:
 def _methods(expression: str, own: ModuleType | None) -> list[Method]:
     try:
         tree = ast.parse(expression, mode="eval").body
-    except SyntaxError as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested without end
+        why = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
         fix = "Write methods joined by +, such as blurpool+label_smoothing(0.1)."
-        raise UsageError(f"--arms: cannot read {expression!r} ({error.msg}). {fix}") from None
+        raise UsageError(f"--arms: cannot read {_short(expression)} ({why}). {fix}") from None
     parts = []
     while isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add):
         parts.append(tree.right)
@@ -86,19 +88,33 @@ def _method(node: ast.expr, own: ModuleType | None) -> Method:
     arguments: list[Any] = []
     keywords: dict[str, Any] = {}
     if isinstance(node, ast.Call):
-        try:
-            arguments = [ast.literal_eval(argument) for argument in node.args]
-            keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
-        except ValueError:
-            raise UsageError(f"--arms: expected literals as arguments, got {ast.unparse(node)}.") from None
+        arguments, keywords = _arguments(node)
         node = node.func
     if not isinstance(node, ast.Name):
-        raise UsageError(f"--arms: expected the name of a method, got {ast.unparse(node)!r}.")
+        raise UsageError(f"--arms: expected the name of a method, got {_short(ast.unparse(node))}.")
     factory = _factory(node.id, own)
     try:
         return factory(*arguments, **keywords)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"--arms: {node.id}: {error} It is {node.id}{factory.__signature__}.") from None
+        why = str(error).rstrip(".")
+        raise UsageError(f"--arms: {node.id}: {why}. It is {node.id}{signature(factory)}.") from None
+
+
+def _arguments(node: ast.Call) -> tuple[list[Any], dict[str, Any]]:
+    names = [keyword.arg for keyword in node.keywords]
+    twice = [name for name in names if names.count(name) > 1]
+    if None in names or twice:
+        problem = f"each argument once, got {twice[0]} twice" if twice else "arguments by name, got **"
+        raise UsageError(f"--arms: expected {problem}.")
+    try:
+        positional = [ast.literal_eval(argument) for argument in node.args]
+        return positional, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
+    except (ValueError, TypeError):
+        raise UsageError(f"--arms: expected literals as arguments, got {_short(ast.unparse(node))}.") from None
+
+
+def _short(text: str) -> str:
+    return describe(text)
 
 
 def _factory(name: str, own: ModuleType | None) -> MethodFactory:

@@ -106,7 +106,9 @@ def compare(
     print(f"Report: {page}", file=sys.stderr)
     if study.status == "interrupted":
         raise Interrupted
-    return 3 if study.status == "budget" and _complete_seeds(study) < 3 else 0
+    if study.status == "budget" and _complete_seeds(study) < 3:
+        return 3
+    return 0 if _comparable(study) else 1
 
 
 def _refuse_beside_logs(**given: Any) -> None:
@@ -119,15 +121,14 @@ def _refuse_beside_logs(**given: Any) -> None:
 
 def _check_settings(budget: str | None, margin: float | None, workers: int | None) -> None:
     """What concerns the running and not the plan, checked before anything is done."""
-    from hasten._core.checks import check, finite
     from hasten._core.clock import parse_seconds
+    from hasten.bench.study import check_margin, workers_of
 
     try:
         if budget is not None:
             parse_seconds(budget)
-        if margin is not None:
-            check(finite("compare", "margin", margin) >= 0, "compare", "margin >= 0", margin)
-        check(workers is None or workers >= 1, "compare", "workers >= 1", workers)
+        check_margin(margin)
+        workers_of(workers, "cpu")
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -164,6 +165,8 @@ def _expectation(plan: Any, budget: str | None, workers: int | None) -> str:
 
     processes = workers_of(workers, plan.device)
     found = estimate(plan)
+    if found is None:
+        return "expected: unknown; the baseline could not take a few steps here"
     megabytes = (found.checkpoint_bytes * processes + 4096 * len(plan.jobs())) / 1e6
     limit, word = f", budget {budget}" if budget else "", "processes" if processes > 1 else "process"
     return (
@@ -173,6 +176,12 @@ def _expectation(plan: Any, budget: str | None, workers: int | None) -> str:
 
 def _span(seconds: float) -> str:
     return f"{max(1, round(seconds))} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _comparable(study: Any) -> bool:
+    """Whether the baseline and some other arm finished a run; if not, nothing was compared."""
+    finished = {run["arm"] for run in study.data["runs"] if run["status"] == "done"}
+    return study.data["study"]["baseline"] in finished and len(finished) > 1
 
 
 def _complete_seeds(study: Any) -> int:

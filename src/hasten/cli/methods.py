@@ -40,6 +40,8 @@ def methods(
 
     try:
         if name is not None:
+            if component or action or touches or reversible:
+                raise UsageError("methods: expected a name or filters, got both.")
             print(card_text(find(name)))
             return 0
         chosen = _chosen(list(catalogue().values()), component, action, touches)
@@ -79,7 +81,7 @@ def _chosen(
 def card_text(factory: MethodFactory) -> str:
     """A method's signature, purpose and card."""
     card = factory.card
-    lines = [f"{factory.name}{_signature(factory)}", f"  {card.summary}", "", f"  {inspect.getdoc(factory) or ''}", ""]
+    lines = [f"{factory.name}{signature(factory)}", f"  {card.summary}", "", f"  {inspect.getdoc(factory) or ''}", ""]
     facts = {
         "component x action": f"{card.component} x {card.action}",
         "touches": ", ".join(f"{slot} ({how})" for slot, how in card.touches.items()),
@@ -94,6 +96,7 @@ def card_text(factory: MethodFactory) -> str:
     return "\n".join([*lines, *(f"  {label + ':':<20} {text}" for label, text in facts.items())])
 
 
-def _signature(factory: MethodFactory) -> str:
+def signature(factory: MethodFactory) -> str:
+    """Its arguments and their defaults, without the types."""
     parameters = factory.__signature__.parameters.values()
     return f"({', '.join(str(p.replace(annotation=inspect.Parameter.empty)) for p in parameters)})"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hasten._core.checks import check, finite, fraction
 from hasten._core.clock import Scheduled
 from hasten.data import cutmix as cutmix_batch
 from hasten.data import mixup as mixup_batch
-from hasten.data import resize, resizing_schedule
+from hasten.data import resize, resizing_schedule, selection_active
 from hasten.losses import interpolated
 from hasten.program import Card, Program, bind, call, method
 
@@ -28,6 +29,7 @@ __all__ = ["cutmix", "mixup", "progressive_resizing", "selective_backprop"]
 )
 def mixup(program: Program, name: str, alpha: float = 0.2, per_sample: bool = False) -> Program:
     """Mix samples (see `hasten.data.mixup`); published curves: costs at short budgets, pays at long ones."""
+    check(finite(name, "alpha", alpha) >= 0, name, "alpha >= 0", alpha)
     mixed = program.append("batch", name, bind(mixup_batch, alpha=alpha, per_sample=per_sample), stage=60)
     return mixed.append("losses", name, bind(interpolated), stage=20)
 
@@ -52,6 +54,7 @@ def cutmix(
     per_sample: bool = False,
 ) -> Program:
     """Paste boxes (see `hasten.data.cutmix`)."""
+    check(finite(name, "alpha", alpha) >= 0, name, "alpha >= 0", alpha)
     paste = bind(cutmix_batch, alpha=alpha, uniform_sampling=uniform_sampling, per_sample=per_sample)
     mixed = program.append("batch", name, paste, stage=60)
     return mixed.append("losses", name, bind(interpolated), stage=20)
@@ -79,6 +82,7 @@ def progressive_resizing(
     mode: str = "bilinear",
 ) -> Program:
     """Resize batches by a schedule of progress (see `hasten.data.resize` and `resizing_schedule`)."""
+    resizing_schedule(initial_scale, delay_fraction, finetune_fraction)  # refuses what is out of range
     schedule = call(
         resizing_schedule,
         initial_scale=initial_scale,
@@ -110,5 +114,7 @@ def selective_backprop(
     interrupt: int = 2,
 ) -> Program:
     """Train on the samples with high losses (see `hasten.data.select_by_loss` and `selection_active`)."""
+    check(fraction(name, "keep", keep) > 0, name, "keep > 0", keep)
+    selection_active(0.0, 0, start=start, end=end, interrupt=interrupt)  # refuses what is out of range
     hook = call(SelectiveBackprop, name=name, keep=keep, start=start, end=end, interrupt=interrupt)
     return program.append("hooks", name, hook, stage=40)

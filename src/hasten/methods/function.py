@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hasten._core.checks import fraction
 from hasten.program import Card, Program, bind, call, method
 from hasten.surgery import LayerFreezing, apply_blurpool, apply_channels_last, apply_stochastic_depth
 
@@ -60,6 +61,7 @@ def stochastic_depth(
     mode: str = "block",
 ) -> Program:
     """Skip residual branches at random (see `hasten.surgery.apply_stochastic_depth`; `mode` is its `method`)."""
+    fraction(name, "drop_rate", drop_rate)
     surgery = bind(
         apply_stochastic_depth, drop_rate=drop_rate, branches=branches, distribution=distribution, method=mode
     )  # fmt: skip
@@ -97,5 +99,7 @@ def channels_last(program: Program, name: str) -> Program:
 )
 def layer_freezing(program: Program, name: str, start: float = 0.5, level: float = 1.0) -> Program:
     """Freeze the first layers progressively (see `hasten.surgery.LayerFreezing`)."""
+    fraction(name, "start", start)
+    fraction(name, "level", level)
     controller = bind(LayerFreezing, start=start, level=level)
     return program.append("hooks", name, call(ControllerHook, controller=controller, when="before_step"), stage=10)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hasten._core.checks import near, refuse
+from hasten._core.checks import check, finite, fraction, near, positive, refuse, whole
+from hasten._core.clock import UNITS
 from hasten.losses import label_smoothing as smooth_loss
 from hasten.optim import EMA, SAM, clip_adaptive, clip_norm, clip_value
 from hasten.program import Card, Program, bind, call, method
@@ -28,6 +29,7 @@ __all__ = ["ema", "gradient_clipping", "label_smoothing", "sam"]
 )
 def label_smoothing(program: Program, name: str, smoothing: float = 0.1) -> Program:
     """Smooth the targets of a cross-entropy loss (see `hasten.losses.label_smoothing`)."""
+    fraction(name, "smoothing", smoothing)
     return program.append("losses", name, bind(smooth_loss, smoothing=smoothing), stage=10)
 
 
@@ -50,6 +52,10 @@ def ema(
     unit: str = "progress",
 ) -> Program:
     """Average the weights (see `hasten.optim.EMA`); `half_life` in `unit`, by default a fraction of the training."""
+    positive(name, "half_life", half_life)
+    whole(name, "update_interval", update_interval, low=1)
+    if unit not in UNITS:
+        raise refuse(name, f"unit among {', '.join(UNITS)}", repr(unit), near(unit, UNITS))
     controller = bind(EMA, half_life=half_life, start=start, update_interval=update_interval)
     hook = call(ControllerHook, controller=controller, when="after_step", unit=unit)
     return program.append("hooks", name, hook, stage=80)
@@ -77,6 +83,8 @@ def sam(
     interval: int = 1,
 ) -> Program:
     """Sharpness-aware minimisation around the program's optimizer (see `hasten.optim.SAM`)."""
+    check(finite(name, "rho", rho) >= 0, name, "rho >= 0", rho)
+    whole(name, "interval", interval, low=1)
     wrapped = bind(_sam_over, base=program.optimizer, rho=rho, epsilon=epsilon, interval=interval)
     return program.set(optimizer=wrapped)
 
@@ -98,5 +106,6 @@ def gradient_clipping(program: Program, name: str, threshold: float = 1.0, kind:
     """Clip gradients; `kind` is "norm", "value" or "adaptive" (a threshold of 0.01 to 0.16 suits the last)."""
     if kind not in CLIPPING:
         raise refuse("gradient_clipping", f"kind among {', '.join(CLIPPING)}", repr(kind), near(kind, CLIPPING))
+    positive(name, "threshold", threshold)
     function, argument = CLIPPING[kind]
     return program.append("gradients", name, bind(function, **{argument: threshold}), stage=50)

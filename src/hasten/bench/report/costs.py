@@ -61,9 +61,13 @@ def arm_means(data: Report, name: str) -> dict[str, float]:
 
 
 def cost_ratios(data: Report, name: str) -> dict[str, float]:
-    """Every cost of an arm over the baseline's, where both were measured; without the times on and off the clock."""
+    """Every cost of an arm over the baseline's, where both were measured; no times, which mean little without intervals.
+
+    The time of a prediction enters the verdict where its interval shows a rise (`hasten.bench.results`).
+    """
     ours, theirs = arm_means(data, name), arm_means(data, data["study"]["baseline"])
-    return {cost: ours[cost] / theirs[cost] for cost in COSTS if cost in ours and theirs.get(cost, 0) > 0}
+    steady = [cost for cost in COSTS if cost != "inference time"]
+    return {cost: ours[cost] / theirs[cost] for cost in steady if cost in ours and theirs.get(cost, 0) > 0}
 
 
 def phase_means(data: Report, name: str) -> tuple[dict[str, float], dict[str, float]]:

@@ -219,7 +219,7 @@ def _effects(data: Report) -> list[Html | None]:
     analysis = data["analysis"]
     if analysis is None:
         return []
-    hint = "Arms joined by = cannot be told apart and are not ranked. Each budget is tested on its own."
+    hint = "Arms joined by = cannot be told apart and are not ranked. This is quality per step, whatever a step costs: a second family of tests (error rate 5 %), no verdict."
     order = [element("h3", "Order at equal steps"), element("p", hint, class_="quiet"), tables.order_list(analysis)]
     return [*(tables.effects_table(data, field, caption) for field, caption in _EFFECTS.items()), *order]
 

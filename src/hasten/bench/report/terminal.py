@@ -203,7 +203,7 @@ def _blocks(style: _Style, columns: list[list[_Cell]]) -> Iterable[list[list[_Ce
 
 def _order(style: _Style, analysis: dict[str, Any]) -> list[str]:
     """Per budget the arms from best to worst; what cannot be told apart is joined by =."""
-    lines = style.wrap("order at equal steps (= cannot be told apart)")
+    lines = style.wrap("quality at equal steps, whatever they cost: no verdict (= cannot be told apart)")
     lines = [style.paint(line, "bold") for line in lines]
     for budget, groups in zip(analysis["budgets"], analysis["ties"], strict=True):
         lines += style.wrap(f"{budget['label']}: {words.order(groups)}", indent="")

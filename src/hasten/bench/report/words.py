@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from .data import Report, counted
@@ -84,15 +83,15 @@ def level(point: dict[str, Any], decimals: int) -> str:
 def gain_decimals(analysis: dict[str, Any] | None) -> int:
     """Decimals that the metric of a study deserves.
 
-    Enough for the first digit of the median half width of the gains' intervals, and for 1 % of the curves' range.
+    Enough for the first digit of the narrowest of the gains' intervals, and for 1 % of the curves' range.
     """
     arms = (analysis or {"arms": []})["arms"]
     effects = [effect for arm in arms for effect in (*arm["budgets"], *arm["accuracy"])]
     widths = [(e["high"] - e["low"]) / 2 for e in effects if e["low"] is not None and e["high"] is not None]
     levels = [point["metric"] for arm in arms for point in arm["curve"]]
     widths = [width for width in widths if width > 0]  # a tie has none
-    scales = [median(widths)] if widths else []
-    scales += [(max(levels) - min(levels)) / 10] if levels else []
+    scales = [min(widths)] if widths else []
+    scales += [(max(levels) - min(levels)) / 100] if levels else []
     return min(max([-math.floor(math.log10(scale)) for scale in scales if scale > 0] + [0]), 9)
 
 
