@@ -184,7 +184,7 @@ def test_a_study_of_one_arm_is_refused_before_it_runs() -> None:
 
 def test_the_margin_is_the_one_it_began_with(finished: Study) -> None:
     with pytest.raises(ValueError, match="expected the margin this study began with"):
-        ran(finished.folder, seeds=2, margin=0.5)
+        run_study(plan_study(WORKLOAD, ARMS, seeds=2), out=finished.folder, margin=0.5, quiet=True)
     assert open_study(finished.folder, margin=0.5).analysis["margin"] == 0.5  # looking is free
     assert open_study(finished.folder).analysis["margin"] != 0.5
 

@@ -61,7 +61,7 @@ def arm_means(data: Report, name: str) -> dict[str, float]:
 
 
 def cost_ratios(data: Report, name: str) -> dict[str, float]:
-    """Every cost of an arm over the baseline's, where both were measured; no times, which mean little without intervals.
+    """Every cost of an arm over the baseline's, where both were measured; no times: they mean little without intervals.
 
     The time of a prediction enters the verdict where its interval shows a rise (`hasten.bench.results`).
     """

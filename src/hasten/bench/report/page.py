@@ -219,7 +219,10 @@ def _effects(data: Report) -> list[Html | None]:
     analysis = data["analysis"]
     if analysis is None:
         return []
-    hint = "Arms joined by = cannot be told apart and are not ranked. This is quality per step, whatever a step costs: a second family of tests (error rate 5 %), no verdict."
+    hint = (
+        "Arms joined by = cannot be told apart and are not ranked. This is quality per step, whatever a step costs: "
+        "a second family of tests with an error rate of 5 % of its own, and no verdict."
+    )
     order = [element("h3", "Order at equal steps"), element("p", hint, class_="quiet"), tables.order_list(analysis)]
     return [*(tables.effects_table(data, field, caption) for field, caption in _EFFECTS.items()), *order]
 

@@ -35,7 +35,8 @@ WEIGHT_DECAY = 0.1
 WARMUP = 30
 POINTS = 4
 MULT = 1.8
-ARMS = "base,clip=gradient_clipping(1.0),ema"  # what `hasten compare` takes when no arms are named
+# What `hasten compare` takes when no arms are named.
+ARMS = "base,clip=gradient_clipping(1.0),ema"
 
 CONTEXT = 64  # bytes a prediction may look back at
 

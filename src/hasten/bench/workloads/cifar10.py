@@ -39,7 +39,8 @@ MOMENTUM = 0.9
 WARMUP = 200
 POINTS = 4
 MULT = 1.8
-ARMS = "base,blur=blurpool,ls=label_smoothing(0.1),mix=mixup"  # what `hasten compare` takes when no arms are named
+# What `hasten compare` takes when no arms are named.
+ARMS = "base,blur=blurpool,ls=label_smoothing(0.1),mix=mixup"
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of the training images in [0, 1], per channel
 

@@ -38,7 +38,8 @@ MOMENTUM = 0.9
 WARMUP = 200
 POINTS = 4
 MULT = 1.8
-ARMS = "base,blur=blurpool,ls=label_smoothing(0.1),mix=mixup"  # what `hasten compare` takes when no arms are named
+# What `hasten compare` takes when no arms are named.
+ARMS = "base,blur=blurpool,ls=label_smoothing(0.1),mix=mixup"
 
 _FILE = DataFile(
     path="cifar10_jpeg/cifar10_jpeg.npz",

@@ -45,9 +45,8 @@ MOMENTUM = 0.9
 WARMUP = 8
 POINTS = 4
 MULT = 1.8
-ARMS = (
-    "base,blur=blurpool,ls=label_smoothing(0.1),cl=channels_last"  # what `hasten compare` takes when no arms are named
-)
+# What `hasten compare` takes when no arms are named.
+ARMS = "base,blur=blurpool,ls=label_smoothing(0.1),cl=channels_last"
 
 _SIZE = 16  # pixels of a side
 _TRAIN_BASE = 1197  # base images for training; the other 600 are for the test

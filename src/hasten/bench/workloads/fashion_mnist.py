@@ -40,7 +40,8 @@ MOMENTUM = 0.9
 WARMUP = 50
 POINTS = 4
 MULT = 1.8
-ARMS = "base,blur=blurpool,ls=label_smoothing(0.1),mix=mixup"  # what `hasten compare` takes when no arms are named
+# What `hasten compare` takes when no arms are named.
+ARMS = "base,blur=blurpool,ls=label_smoothing(0.1),mix=mixup"
 
 _MEAN, _STD = (0.2860,), (0.3530,)  # of the training images in [0, 1]
 
