@@ -12,7 +12,7 @@ __all__ = ["emit"]
 
 
 def emit(as_json: bool, **fields: Any) -> None:
-    """Print a record: `claim, arm, value, unit, ratio, interval, n` plus host, versions and command."""
+    """Print a record: `claim, arm, value, unit, ratio, interval, n` (and `runs`, every single value) plus host, versions and command."""
     if not as_json:
         ratio = f"   ratio {fields['ratio']:.3f}" if fields.get("ratio") is not None else ""
         interval = f"   [{fields['interval'][0]:.3f}, {fields['interval'][1]:.3f}]" if fields.get("interval") else ""

@@ -55,6 +55,7 @@ def main() -> None:
             over_torch=over,
             interval=[min(times), max(times)],
             n=len(times),
+            runs=times,
         )
 
 

@@ -120,6 +120,7 @@ def main() -> None:
             ratio=statistics.median(ratios),
             interval=[statistics.quantiles(ratios, n=20)[0], statistics.quantiles(ratios, n=20)[-1]],
             n=len(times),
+            runs=[round(1e3 * seconds, 4) for seconds in times],
         )
 
 

@@ -6,11 +6,11 @@ import itertools
 from pathlib import Path
 
 import pytest
-from tests.contract import battery
+from tests.contract import battery, images
 from tests.contract.battery import IMAGES_ONLY, NAMES, SMALL, WORKLOADS, bits, compatible, killed_after, run
 
 from hasten.bench.train import Result
-from hasten.program import Program, ProgramError
+from hasten.program import Program, ProgramError, call
 
 PAIRS = list(itertools.combinations(NAMES, 2))
 CYCLES = ((0, 4, 0), (4, 7, 1))
@@ -96,6 +96,16 @@ def _judges_the_average(names: tuple[str, ...], straight: Result, where: str) ->
         plain = run(together(where, names).without("ema"), WORKLOADS[where], cycles=CYCLES)
         assert plain.weights == straight.weights
         assert plain.points[-1].metric != straight.points[-1].metric
+
+
+@pytest.mark.parametrize("names", [names for where, names in largest() if where == "images"])
+def test_the_largest_sets_hold_with_batch_norm_and_dropout(names: tuple[str, ...], tmp_path: Path) -> None:
+    program = together("images", names).replace(model=call(images.model, norm="batch", dropout=0.3))
+    straight = run(program, cycles=CYCLES)
+    for saves in (2, 4, 6):
+        with killed_after(saves):
+            run(program, cycles=CYCLES, checkpoint=tmp_path / f"{saves}.pt")
+        assert bits(run(program, cycles=CYCLES, checkpoint=tmp_path / f"{saves}.pt")) == bits(straight)
 
 
 def test_everything_is_listed_when_nothing_is_refused() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.contract import images
@@ -13,6 +15,7 @@ from tests.contract.battery import IMAGES, NAMES, PLACES, SMALL, STEPS, WORKLOAD
 from torch import Tensor, nn
 
 from hasten import methods
+from hasten._core.rng import seed_globals
 from hasten.bench.build import build, build_model
 from hasten.bench.ledger import Ledger
 from hasten.bench.run import Run
@@ -213,6 +216,52 @@ def outputs(run_: Run, name: str) -> list[Any]:
 
     transform.function = recorded
     return seen
+
+
+def test_frozen_parameters_stay_in_the_optimizers_groups() -> None:
+    run_, ticks, batches = live(BASE.then(methods.layer_freezing(start=0.0)))
+    before = [len(group["params"]) for group in run_.optimizer.param_groups]
+    for tick in ticks:
+        run_.step(tick, batches)
+    frozen = [p for p in run_.model.parameters() if not p.requires_grad]
+    assert frozen
+    assert all(p.grad is None for p in frozen)
+    assert [len(group["params"]) for group in run_.optimizer.param_groups] == before
+
+
+def test_the_model_of_a_run_is_never_the_compiled_one() -> None:
+    run_, _, _ = live(BASE.replace(compile="aot_eager"))
+    assert type(run_.model) is nn.Sequential
+    assert run_.forward is not run_.model
+    assert next(run_.predictor().children()) is run_.model
+
+
+def global_state() -> tuple[Any, ...]:
+    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
+
+
+@pytest.mark.parametrize(("where", "name"), PLACES)
+def test_nothing_of_ours_draws_from_a_global_generator(where: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before the forward pass, which is seeded, nor in it or after: these models draw nothing themselves."""
+    workload = WORKLOADS[where]
+    run_, ticks, batches = live(workload.program.then(SMALL[name]), workload)
+    states: list[Any] = []
+
+    def seed(*key: Any) -> None:
+        states.append(global_state())
+        seed_globals(*key)
+
+    monkeypatch.setattr("hasten.bench.run.seed_globals", seed)
+    for tick in ticks:
+        before = global_state()
+        states.clear()
+        run_.step(tick, batches)
+        run_.predictor()
+        after = global_state()
+        seed_globals(0, "forward", tick.step)
+        assert after == global_state()
+        assert states[0] == before
+        assert states[1:] in ([], [after])  # the second pass of SAM
 
 
 def draws(program: Program, workload: Any, steps: int = 4) -> dict[tuple[str, int], bytes]:
