@@ -12,7 +12,10 @@ __all__ = ["emit"]
 
 
 def emit(as_json: bool, **fields: Any) -> None:
-    """Print a record: `claim, arm, value, unit, ratio, interval, n` (and `runs`, every single value) plus host, versions and command."""
+    """Print a record: `claim, arm, value, unit, ratio, interval, n`, plus host, versions and command.
+
+    `runs`, where given, is every single value that `value` is the median of.
+    """
     if not as_json:
         ratio = f"   ratio {fields['ratio']:.3f}" if fields.get("ratio") is not None else ""
         interval = f"   [{fields['interval'][0]:.3f}, {fields['interval'][1]:.3f}]" if fields.get("interval") else ""

@@ -163,13 +163,18 @@ def provides(batch: Any, outputs: Any, losses: Tensor) -> frozenset[str]:
         if inputs.ndim == 4:
             found.add("images")
     classes = isinstance(outputs, Tensor) and isinstance(targets, Tensor) and outputs.shape[:-1] == targets.shape
-    if classes and not targets.dtype.is_floating_point:
+    if classes and not targets.dtype.is_floating_point and _are_classes(targets, outputs.shape[-1]):
         found.add("logits")
         flat = F.cross_entropy(outputs.float().flatten(0, -2), targets.flatten().long(), reduction="none")
         expected = flat.view(targets.shape).flatten(1).mean(1) if targets.ndim > 1 else flat
         if losses.shape == expected.shape and torch.allclose(losses.float(), expected, rtol=1e-4, atol=1e-5):
             found.add("cross_entropy")
     return frozenset(found)
+
+
+def _are_classes(targets: Tensor, count: int) -> bool:
+    """Whether whole-number targets can be classes; counts and ages cannot, where there are more of them than outputs."""
+    return bool((((targets >= 0) | (targets == -100)) & (targets < count)).all())  # -100: torch's own ignore_index
 
 
 def probe(workload: Workload, *, seed: int = 0) -> frozenset[str]:
