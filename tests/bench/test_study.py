@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,45 @@ def test_an_edited_workload_is_another_question(tmp_path: Path) -> None:
     before = plan_study(mine, ARMS).identity()
     mine.write_text(WORKLOAD.read_text() + "# another comment\n")
     assert plan_study(mine, ARMS).identity() != before
+
+
+METHODS = """
+from hasten.program import Card, bind, method
+
+def doubled(loss):
+    return lambda outputs, batch: FACTOR * loss(outputs, batch)
+
+FACTOR = 2
+
+@method(Card("Scale the loss.", "optimization", "retrofit", {"losses": "append"}))
+def scaled(program, name):
+    return program.append("losses", name, bind(doubled))
+"""
+
+
+def test_code_of_loose_files_reaches_the_workers_and_is_part_of_the_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Methods in a script's own helper, a workload whose functions come from a file beside it."""
+    (tmp_path / "my_own_methods.py").write_text(METHODS)
+    folder = tmp_path / "workload"
+    folder.mkdir()
+    (folder / "parts.py").write_text(WORKLOAD.read_text())
+    (folder / "mine.py").write_text("from parts import *\nfrom parts import model, data, loss, metric\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import my_own_methods
+
+    arms = {"base": [], "twice": [my_own_methods.scaled()]}
+    plan = plan_study(folder / "mine.py", arms, seeds=1, points=1, duration="6step")
+    assert plan.arms["twice"].loss.target.endswith(":parts:loss")
+    study = run_study(plan, out=tmp_path / "study", workers=1, quiet=True, retry_drifted=False)
+    assert [run["status"] for run in study.data["runs"]] == ["done", "done"]
+    losses = {row["arm"]: row["train_loss"] for row in study.rows()}
+    assert losses["twice"] > 1.5 * losses["base"]
+    (tmp_path / "my_own_methods.py").write_text(METHODS.replace("FACTOR = 2", "FACTOR = 3"))
+    edited = plan_study(folder / "mine.py", {"base": [], "twice": [my_own_methods.scaled()]}, seeds=1, points=1)
+    assert edited.identity() != plan.identity()
+    monkeypatch.delitem(sys.modules, "my_own_methods")
 
 
 def test_workers() -> None:
