@@ -219,7 +219,7 @@ def test_hasten_compare_is_this_function() -> None:
 
 def test_a_study_of_one_arm_is_refused_before_it_runs() -> None:
     with pytest.raises(ValueError, match="expected at least two arms, got .'base'."):
-        plan_study(WORKLOAD, {"base": []})
+        compare(WORKLOAD, {"base": []})
 
 
 def test_the_margin_is_the_one_it_began_with(finished: Study) -> None:

@@ -26,13 +26,13 @@ def methods(tiny):
 
 @pytest.fixture
 def task(tmp_path, tiny_plan, methods) -> Callable[..., dict[str, Any]]:
-    """`task("raising", seed)`: the command to run the tiny workload with this loss ("" is its own)."""
+    """`task("raising", seed)`: the command to run the tiny workload with this loss ("plain" is its own)."""
     how = ["raising", "leaving", "hungry_python", "printing", "forking", "full_disk"]
-    arms = {"": [], "not_finite": [methods.not_finite()], **{name: [methods.breaks(name)] for name in how}}
+    arms = {"plain": [], "not_finite": [methods.not_finite()], **{name: [methods.breaks(name)] for name in how}}
     plan = tiny_plan(arms, duration="30step")
     stored = write_sources(plan, tmp_path / "sources")
 
-    def make(arm: str = "", seed: int = 0) -> dict[str, Any]:
+    def make(arm: str = "plain", seed: int = 0) -> dict[str, Any]:
         job = next(job for job in plan.jobs() if (job.arm, job.seed) == (arm, seed))
         paths = tmp_path / f"{arm}.pt", tmp_path / f"{arm}.log"
         return command(plan, job, Settings(checkpoint_seconds=0.01), stored, *paths)

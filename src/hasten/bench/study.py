@@ -70,10 +70,7 @@ class Study:
 
 def plan_study(workload: str | Path | Workload, arms: Arms, **options: Any) -> Plan:
     """Check a study and lay it out without running it (see `compare` for the arguments)."""
-    plan = make_plan(load(workload), arms, **options)
-    fix = "Add an arm to compare, for example {'base': [], 'blur': [blurpool()]}."
-    check(len(plan.arms) >= 2, "compare", "at least two arms", list(plan.arms), fix)
-    return plan
+    return make_plan(load(workload), arms, **options)
 
 
 def compare(
@@ -132,6 +129,7 @@ def compare(
         workload, arms, seeds=seeds, baseline=baseline, curve=curve, duration=duration, points=points, mult=mult,
         device=device,
     )  # fmt: skip
+    check_pair(plan)
     return run_study(plan, budget=budget, margin=margin, out=out, workers=workers, quiet=quiet)
 
 
@@ -175,6 +173,12 @@ def run_study(
         return Study(folder, study_data(store))
     finally:
         store.close()
+
+
+def check_pair(plan: Plan) -> None:
+    """Refuse a comparison of one arm before it has cost anything."""
+    fix = "Add an arm to compare, for example {'base': [], 'blur': [blurpool()]}."
+    check(len(plan.arms) >= 2, "compare", "at least two arms", list(plan.arms), fix)
 
 
 def _check_folder(folder: Path) -> None:

@@ -135,13 +135,15 @@ def _check_settings(budget: str | None, margin: float | None, workers: int | Non
 
 def _plan(workload: str, arms: str | None, **options: Any) -> Any:
     """The checked plan; whatever is wrong here is a matter of usage, nothing has run."""
-    from hasten.bench.study import plan_study
+    from hasten.bench.study import check_pair, plan_study
     from hasten.bench.workloads import arms_of, load, module_of
 
     try:
         loaded = load(workload)
         text = arms if arms is not None else arms_of(loaded)
-        return plan_study(loaded, parse_arms(text, module_of(loaded)), **options)
+        plan = plan_study(loaded, parse_arms(text, module_of(loaded)), **options)
+        check_pair(plan)
+        return plan
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
 

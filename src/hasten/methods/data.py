@@ -24,6 +24,7 @@ __all__ = ["cutmix", "mixup", "progressive_resizing", "selective_backprop"]
         conflicts={"cutmix": "both mix the batch, and the targets of a mixed batch cannot be mixed again"},
         needs={"float_inputs"},
         cost="a second loss evaluation per step",
+        evidence=("benchmarks/records/2026-11-22_fashion_mnist",),
         source="arXiv 1710.09412",
     )
 )

@@ -19,6 +19,7 @@ __all__ = ["blurpool", "channels_last", "layer_freezing", "stochastic_depth"]
         touches={"surgery": "append"},
         needs={"images"},
         cost="a depthwise 3x3 convolution per down-sampling layer, in training and in inference",
+        evidence=("benchmarks/records/2026-11-22_digits", "benchmarks/records/2026-11-22_fashion_mnist"),
         source="arXiv 1904.11486",
     )
 )
@@ -77,6 +78,7 @@ def stochastic_depth(
         touches={"surgery": "append"},
         needs={"images"},
         cost="layers without a channels-last kernel transpose",
+        evidence=("benchmarks/records/2026-11-22_digits",),
         source="a memory layout of torch",
     )
 )

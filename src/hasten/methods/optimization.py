@@ -24,6 +24,7 @@ __all__ = ["ema", "gradient_clipping", "label_smoothing", "sam"]
         touches={"losses": "append"},
         needs={"cross_entropy"},
         cost="nothing measurable",
+        evidence=("benchmarks/records/2026-11-22_digits", "benchmarks/records/2026-11-22_fashion_mnist"),
         source="arXiv 1512.00567",
     )
 )

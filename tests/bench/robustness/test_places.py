@@ -13,7 +13,8 @@ import hasten
 found = []
 def work():
     workload, out = sys.argv[1:]
-    study = hasten.compare(workload, {"base": []}, seeds=1, duration="20step", out=out, workers=1, quiet=True)
+    arms = {"base": [], "again": []}
+    study = hasten.compare(workload, arms, seeds=1, duration="20step", out=out, workers=1, quiet=True)
     found.append(study.status)
 thread = threading.Thread(target=work)
 thread.start()

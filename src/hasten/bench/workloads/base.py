@@ -173,7 +173,7 @@ def provides(batch: Any, outputs: Any, losses: Tensor) -> frozenset[str]:
 
 
 def _are_classes(targets: Tensor, count: int) -> bool:
-    """Whether whole-number targets can be classes; counts and ages cannot, where there are more of them than outputs."""
+    """Whether whole-number targets can be classes; counts and ages cannot, where they exceed the outputs."""
     return bool((((targets >= 0) | (targets == -100)) & (targets < count)).all())  # -100: torch's own ignore_index
 
 
