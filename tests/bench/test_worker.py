@@ -96,7 +96,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(pool, task, tmp_path):
     worker = pool.workers[0]
     worker.send(task())
     whole = until(pool, "done", "broken")
-    (tmp_path / ".pt").unlink()
+    (tmp_path / "plain.pt").unlink()
     worker.send({"do": "stop"})
     worker.send(task())
     assert until(pool, "done", "broken")["stopped"] is True
