@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from hasten.bench import study as studies
 from hasten.bench.study import open_study
 from hasten.cli import main
+from hasten.cli.compare import _comparable
 
 WORKLOAD = Path(__file__).parents[1] / "contract" / "images.py"
 CSV = "arm,seed,time,metric\n" + "".join(
@@ -239,3 +241,23 @@ def test_offline_reaches_the_data(hasten: Hasten, monkeypatch: pytest.MonkeyPatc
     status, _, err = hasten("cifar10", "--arms", "base", "--offline", "--dry-run")
     assert status in (1, 2)
     assert "offline" in err.lower() or "download" in err.lower()
+
+
+def test_logs_that_are_no_csv_file(hasten: Hasten, tmp_path: Path) -> None:
+    binary = tmp_path / "runs.csv"
+    binary.write_bytes(b"arm,seed,time,metric\n\xff\xfe\x00\x01,0,1,1\n")
+    for path, reason in ((tmp_path / "none.csv", "a CSV file that exists"), (binary, "in UTF-8")):
+        status, out, err = hasten("--from", path)
+        assert (status, out) == (2, "")
+        assert reason in err
+
+
+def test_a_study_in_which_nothing_could_be_compared_has_failed() -> None:
+    def study(*done: str) -> SimpleNamespace:
+        runs = [{"arm": arm, "status": "done" if arm in done else "failed"} for arm in ("base", "blur")]
+        return SimpleNamespace(data={"runs": runs, "study": {"baseline": "base"}})
+
+    assert _comparable(study("base", "blur"))
+    assert not _comparable(study("base"))
+    assert not _comparable(study("blur"))
+    assert not _comparable(study())

@@ -198,9 +198,13 @@ def _complete_seeds(study: Any) -> int:
 def _from_logs(path: Path, *, baseline: str | None, margin: float | None, minimize: bool, as_json: bool) -> int:
     from hasten.bench.results import data_from_logs
 
+    if not path.is_file():
+        raise UsageError(f"compare --from: expected a CSV file that exists, got {str(path)!r}.")
     try:
         data = data_from_logs(path, baseline=baseline, margin=margin, minimize=minimize)
-    except (ValueError, TypeError, FileNotFoundError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"compare --from: expected a CSV file in UTF-8, got other bytes in {path}.") from error
+    except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
     _show(data, as_json)
     return 0

@@ -11,6 +11,8 @@ import numpy as np
 from hasten._core.checks import check, missing_extra
 from hasten.schedules import BaseSchedule, format, parse  # noqa: A004 (the inverse of parse)
 
+from . import UsageError
+
 __all__ = ["chart", "key_times", "schedule", "sketch"]
 
 BLOCKS = " ▁▂▃▄▅▆▇█"  # nine fillings of one character cell, in eighths
@@ -31,7 +33,10 @@ def schedule(
         csv: write `t,multiplier` there, one line per update.
     """
     check(steps >= 1, "schedule", "steps >= 1", steps, "Pass --steps with the number of updates of the run.")
-    shown = parse(spec)
+    try:
+        shown = parse(spec)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
     values = shown(np.arange(steps), steps)  # (steps,)
     blocks = BLOCKS if _prints(BLOCKS) else PLAIN
     print(f"{format(shown)}, {steps} updates\n\n{sketch(values, blocks=blocks)}\n\n{_table(shown, values)}")

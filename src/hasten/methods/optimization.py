@@ -40,6 +40,7 @@ def label_smoothing(program: Program, name: str, smoothing: float = 0.1) -> Prog
         component="optimization",
         action="retrofit",
         touches={"hooks": "append"},
+        horizon="reversible",
         cost="one more copy of the weights, one pass over them per update",
         source="Polyak & Juditsky 1992",
     )

@@ -112,7 +112,7 @@ def test_the_page_replaces_the_old_one_as_a_whole(tmp_path: Path, monkeypatch: p
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_report(study({"base": "base", "blur": "blur"}), path)
     with pytest.raises(ValueError, match="expected version 1"):

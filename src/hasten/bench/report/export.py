@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..._core.checks import check, missing_extra
+from ..durable import write_atomically
 from . import charts
 from .data import Report, Run, Study, prepare, validate
 from .page import render
@@ -108,9 +107,9 @@ def save_charts(data: dict[str, Any] | Report, folder: str | Path, formats: Sequ
         for name in formats:
             path = folder / f"{figure.name}.{name}"
             if name == "png":
-                _write(path, vl_convert.vegalite_to_png(spec, vl_version=version, scale=2))
+                write_atomically(path, vl_convert.vegalite_to_png(spec, vl_version=version, scale=2))
             else:
-                _write(path, _stable(vl_convert.vegalite_to_svg(spec, vl_version=version)).encode())
+                write_atomically(path, _stable(vl_convert.vegalite_to_svg(spec, vl_version=version)).encode())
             written.append(path)
     return written
 
@@ -138,19 +137,5 @@ def write_report(data: dict[str, Any] | Report, path: str | Path) -> Path:
 def write_text(path: str | Path, text: str) -> Path:
     """The text as a UTF-8 file, written as a whole or not at all."""
     path = Path(path)
-    _write(path, text.encode())
+    write_atomically(path, text.encode())
     return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside the file, then take its place."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
