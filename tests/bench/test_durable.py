@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,15 @@ from hasten.bench import durable
 resource = pytest.importorskip("resource", reason="limits and folders of POSIX systems")
 
 
-@pytest.fixture
+@contextmanager
 def small_files():
-    """No file can grow beyond 1000 bytes, as on a full disk."""
+    """No file can grow beyond 1000 bytes, as on a full disk. Not a fixture: pytest's own output may be such a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_is_written_replaces_what_was_there(tmp_path):
@@ -28,10 +31,10 @@ def test_what_is_written_replaces_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path, small_files):
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "file"
     durable.write_atomically(path, b"old")
-    with pytest.raises(OSError, match="File too large") as caught:
+    with pytest.raises(OSError, match="File too large") as caught, small_files():
         durable.write_atomically(path, bytes(2000))
     assert durable.is_full(caught.value)
     assert path.read_bytes() == b"old"
