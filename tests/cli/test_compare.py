@@ -163,7 +163,7 @@ def test_a_study_prints_a_table_and_names_its_page(folder: Path, hasten: Hasten)
     assert status == 0
     data = json.loads(out)
     assert [arm["name"] for arm in data["study"]["arms"]] == ["base", "soft"]
-    assert data["study"]["command"].startswith("hasten ")
+    assert data["study"]["command"].startswith(f"hasten compare {WORKLOAD} --arms ")
 
 
 def test_another_study_in_the_folder_is_a_failure(folder: Path, hasten: Hasten) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -34,11 +35,20 @@ class Interrupted(Exception):  # noqa: N818  (not an error)
     """Ctrl-C, after what could be saved was saved; exit status 130."""
 
 
+_said: list[str] = []  # the words of the command that is being run
+
+
+def command_line() -> str:
+    """The command as it was written, for reports."""
+    return shlex.join(["hasten", *_said])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `hasten VERB ...` and return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    _said[:] = words
     try:
         return _run(words)
     except (KeyboardInterrupt, Interrupted):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from . import Interrupted, UsageError, offline
+from . import Interrupted, UsageError, command_line, offline
 from .arms import parse_arms
 
 __all__ = ["compare"]
@@ -99,7 +98,7 @@ def compare(
         return 0
     from hasten.bench.study import run_study
 
-    command = shlex.join(["hasten", *sys.argv[1:]])
+    command = command_line()
     study = run_study(plan, budget=budget, margin=margin, out=out, workers=workers, command=command)
     page = study.report()
     _show(study.data, json)
