@@ -246,7 +246,7 @@ def _method_call(data: Any) -> Call:
 # What JSON may name without being trusted: pieces that compute, and nothing that reads, writes or builds other calls.
 _CATALOGUE = (
     "hasten.methods", "hasten.optim", "hasten.schedules", "hasten.losses", "hasten.surgery", "hasten.data",
-    "hasten._core.clock", "hasten._core.params", "hasten.bench.models", "torch.optim",
+    "hasten._core.clock", "hasten._core.params", "hasten.bench.models", "hasten.bench.workloads.altered", "torch.optim",
 )  # fmt: skip
 _WORKLOADS = "hasten.bench.workloads."
 _WORKLOAD_PARTS = ("model", "data", "train_data", "test_data", "train_part", "test_part", "loss", "metric")

@@ -19,6 +19,7 @@ class Line:
 
     warm: bool = True
     anytime: bool = False
+    in_seconds: bool = False
 
     def __call__(self, t, T=None):
         if not self.warm:
@@ -27,7 +28,7 @@ class Line:
 
     @property
     def body(self):
-        return Line(warm=False)
+        return Line(False, self.anytime)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,37 @@ def test_scheduled_uses_the_body_from_the_second_cycle_on():
     scheduled = Scheduled(Line(), "step")
     assert scheduled.at(Tick(step=5, start=0, end=20)) == 0.25
     assert scheduled.at(Tick(step=25, start=20, end=40)) == -5
-    assert Scheduled(Line(), "seconds").at(Tick(step=1, start=0, end=2, seconds=3.5)) == 3.5
+
+
+def test_seconds_count_through_all_cycles_and_so_does_the_schedule():
+    scheduled = Scheduled(Line(anytime=True), "seconds")
+    assert scheduled.at(Tick(step=1, start=0, end=2, seconds=3.5)) == 3.5
+    assert scheduled.at(Tick(step=3, start=2, end=4, seconds=7.5)) == 7.5, "not the body: its clock would start anew"
+
+
+def test_a_schedule_in_seconds_cannot_ask_for_the_length():
+    with pytest.raises(ValueError, match=r"Scheduled: expected a schedule that needs no T.*over\(schedule, '10min'\)"):
+        Scheduled(Line(), "seconds")
+
+
+@dataclass(frozen=True)
+class Around:
+    """A schedule that holds another one."""
+
+    inner: Line
+    anytime = True
+
+    def __call__(self, t, T=None):
+        return self.inner(t)
+
+
+def test_a_time_span_inside_needs_the_clock_of_seconds():
+    span = Around(Around(Line(anytime=True, in_seconds=True)))
+    assert Scheduled(span, "seconds").at(Tick(step=1, start=0, end=2, seconds=3.5)) == 3.5
+    for unit in set(UNITS) - {"seconds"}:
+        with pytest.raises(ValueError, match=f"the unit 'seconds' for a schedule over a time span, got '{unit}'"):
+            Scheduled(span, unit)
+    Scheduled(Around(Line()), "step")
 
 
 def test_scheduled_refuses_unknown_units():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hasten.cli import schedule as verb
-from hasten.schedules import cosine, cyclic, linear
+from hasten.schedules import cosine, cyclic, linear, over, power
 
 
 def test_it_prints_the_schedule_a_sketch_and_key_values(capsys):
@@ -67,6 +67,71 @@ def test_the_table_file_holds_every_update_exactly(tmp_path, capsys):
     assert [int(row["t"]) for row in rows] == list(range(100))
     assert [float(row["multiplier"]) for row in rows] == cosine(0.1)(np.arange(100), 100).tolist()
     assert f"wrote {path}" in capsys.readouterr().out
+
+
+def test_the_clock_of_seconds(capsys, tmp_path):
+    path = tmp_path / "s.csv"
+    verb.schedule("over(warmup(cosine(0.1), 60), '10min')", length="12min", csv=path)
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "over(warmup(cosine(floor=0.1), 60), '10min'), 720 seconds"
+    assert out[14] == "0 └" + 64 * "─"
+    assert out[15] == "   0" + "720".rjust(63)
+    table = [line.split(maxsplit=2) for line in out[out.index("  t  multiplier") + 1 : -1]]
+    assert table[0] == ["0", "0"]
+    assert table[2] == ["60", "1", "first peak"]
+    assert table[-1] == ["720", "0.1", "end"]
+    assert ["648", "0.1"] in table
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    times = [float(row["t"]) for row in rows]
+    assert (len(times), times[0], times[-1]) == (3601, 0.0, 720.0)
+    schedule = over(verb.parse("warmup(cosine(0.1), 60)"), 600)
+    assert [float(row["multiplier"]) for row in rows] == schedule(np.array(times)).tolist()
+
+
+def test_the_clock_of_tokens(capsys):
+    verb.schedule("power(5.8e8, warmup=2e7, decay=0.1)", length="2e10tok")
+    out = capsys.readouterr().out
+    assert out.startswith("power(5.8e8, warmup=2e7, decay=0.1), 2e+10 tokens\n")
+    half = power(5.8e8, warmup=2e7, decay=0.1)(1e10, 2e10)
+    assert f"1e+10  {half:.6g}" in out
+    assert out.rstrip().endswith("2e+10  0           end")
+
+
+def test_a_length_in_updates_is_the_number_of_steps(capsys):
+    verb.schedule("rex", length="50step")
+    one = capsys.readouterr().out
+    verb.schedule("rex", steps=50)
+    assert capsys.readouterr().out == one
+    assert one.startswith("rex(), 50 updates\n")
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments", "message"),
+    [
+        ("cosine", {"length": "12min"}, r"needs no T for the unit 'seconds', got Cosine.*over\(schedule, '10min'\)\.$"),
+        ("over(cosine, '10min')", {}, "the unit 'seconds' for a schedule over a time span.* with --length, such as"),
+        (
+            "cosine",
+            {"length": "5x"},
+            "expected a length such as '500step', '10ep', '2e9tok', '90s' or '10min', got '5x'",
+        ),
+        ("cosine", {"length": "2.5step"}, "a whole number of updates, got '2.5step'"),
+        ("cosine", {"length": "5ep", "steps": 5}, "expected --steps or --length, got both"),
+    ],
+)
+def test_a_clock_that_does_not_fit(spec, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        verb.schedule(spec, **arguments)
+
+
+@pytest.mark.parametrize("length", ["20000step", "12min", "2e10tok"])
+def test_a_chart_names_its_clock(length, tmp_path):
+    pytest.importorskip("altair")
+    pytest.importorskip("vl_convert")
+    svg = tmp_path / "s.svg"
+    verb.chart(over(cosine(), 600), verb.Clock.read(None, length), svg, "svg")
+    text = svg.read_text(encoding="utf-8")
+    assert {"20000step": ">updates<", "12min": ">seconds<", "2e10tok": ">tokens<"}[length] in text
 
 
 def test_pictures(tmp_path):

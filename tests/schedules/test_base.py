@@ -12,7 +12,21 @@ from hypothesis import strategies as st
 
 from hasten._core.call import call
 from hasten._core.clock import Schedule, Scheduled, Tick
-from hasten.schedules import BaseSchedule, constant, cosine, cyclic, exponential, linear, then, warmup, wsd
+from hasten.schedules import (
+    BaseSchedule,
+    constant,
+    cosine,
+    cyclic,
+    exponential,
+    infinite,
+    linear,
+    over,
+    parse,
+    then,
+    warmup,
+    wsd,
+)
+from hasten.schedules.text import FACTORIES
 
 HORIZON = 10_000
 times = st.floats(0, HORIZON)
@@ -57,6 +71,33 @@ def test_the_decays_start_at_one_and_never_rise(monotone_schedule, data):
     values = schedule(np.linspace(0, HORIZON, 501), HORIZON)
     assert values[0] == (schedule.value if schedule.name == "constant" else 1.0)
     assert (np.diff(values) <= 1e-15).all()  # linear() may round up by one bit
+
+
+# One of each factory, with its jumps at whole numbers of a run of 200.
+EXAMPLES = {
+    "constant": "constant(0.5)", "linear": "linear", "cosine": "cosine(0.1)", "rex": "rex", "polynomial": "polynomial",
+    "step": "step((0.25, 0.5))", "exponential": "exponential(0.99)", "one_cycle": "one_cycle", "wsd": "wsd",
+    "inverse_sqrt": "inverse_sqrt(9)", "power": "power(20, warmup=10, decay=0.25)",
+    "infinite": "infinite(0, warmup=10, anneal_at=50, anneal=20)", "cyclic": "cyclic(10)",
+    "warmup": "warmup(cosine, 10, start=0.5)", "then": "then(linear, 40, cosine)",
+    "rewarm": "rewarm(linear, 40, cosine, 0)", "over": "over(cyclic(10), 100)", "scale": "scale(step, 0.5)",
+    "floor": "floor(step, 0.05)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_every_schedule_is_right_continuous(name):
+    schedule, t = parse(EXAMPLES[name]), np.arange(200.0)
+    assert schedule.name == name
+    at, behind = schedule(t, 200), schedule(t + 1e-9, 200)
+    np.testing.assert_allclose(behind, at, rtol=0, atol=1e-5)  # the square root in wsd moves that far
+
+
+@pytest.mark.parametrize("name", ["step", "infinite", "cyclic", "then", "rewarm", "over", "scale", "floor"])
+def test_these_do_jump(name):
+    """So that the test above has something to find."""
+    schedule, t = parse(EXAMPLES[name]), np.arange(1.0, 200.0)
+    assert (np.abs(schedule(t, 200) - schedule(t - 1e-9, 200)) > 0.01).any()
 
 
 def test_arguments_are_stored_as_floats_so_that_equal_schedules_are_equal_text():
@@ -127,11 +168,32 @@ def test_units_of_the_clock():
     assert Scheduled(cosine(), "progress").at(tick) == pytest.approx(Scheduled(cosine()).at(tick), abs=1e-15)
 
 
+def test_on_the_clock_of_seconds_a_schedule_brings_its_own_length():
+    tick = Tick(step=30, start=0, end=90, seconds=150.0)
+    assert Scheduled(over(cosine(), "10min"), "seconds").at(tick) == cosine()(150, 600)
+    assert Scheduled(warmup(over(cosine(), "10min"), 200), "seconds").at(tick) == 0.75
+    assert Scheduled(over(linear(), 600), "step").at(tick) == 0.95
+    for refused in (cosine(), warmup(cosine(), 5)):
+        with pytest.raises(ValueError, match=r"needs no T for the unit 'seconds'.*over\(schedule, '10min'\)"):
+            Scheduled(refused, "seconds")
+    with pytest.raises(ValueError, match="the unit 'seconds' for a schedule over a time span, got 'step'"):
+        Scheduled(warmup(then(cosine(), 9, over(cosine(), "10min")), 5))
+
+
+def test_in_a_program_a_time_span_stays_one():
+    bound = Scheduled(over(warmup(cosine(), 30), "10min"), "seconds")
+    assert call(Scheduled, schedule=bound.schedule, unit="seconds").build() == bound
+
+
 def test_bodies():
     assert cosine().body == cosine()
     assert warmup(cosine(), 8).body == cosine()
     assert cyclic(8).body == cyclic(8, warmup=0)
     assert then(warmup(wsd(), 5), 50, linear()).body == then(wsd(), 50, linear())
+    late = infinite(20, warmup=10, anneal_at=30, anneal=5)
+    assert late.body == infinite(20, anneal_at=20, anneal=5)
+    t = np.arange(50)
+    assert np.array_equal(late.body(t), late(t + 10))
 
 
 def test_importing_the_room_loads_no_torch():

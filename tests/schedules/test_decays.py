@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as lrs
 
-from hasten.schedules import constant, cosine, exponential, linear, polynomial, step
+from hasten.schedules import constant, cosine, exponential, linear, polynomial, rex, step
 
 T = 90
 
@@ -56,6 +56,24 @@ def test_goldens():
     assert constant(0.25)(7) == 0.25
 
 
+def test_rex_by_hand():
+    # (1 - z) / (1/2 + (1 - z)/2): 0.75 / 0.875, 0.5 / 0.75, 0.25 / 0.625
+    assert rex()(np.array([0, 25, 50, 75, 100]), 100) == pytest.approx([1, 6 / 7, 2 / 3, 0.4, 0], abs=1e-15)
+    assert rex(0.25)(50, 100) == 0.8
+    assert rex(2)(50, 100) == pytest.approx(1 / 3, abs=1e-15)
+    assert rex(floor=0.1)(np.array([0, 50, 100]), 100) == pytest.approx([1, 0.7, 0.1], abs=1e-15)
+    assert rex()(100, 100) == 0.0
+
+
+def test_rex_with_d_1_is_linear_and_less_stays_above():
+    t = np.arange(T + 1)
+    np.testing.assert_allclose(rex(1)(t, T), linear()(t, T), rtol=0, atol=1e-15)
+    inside = t[1:-1]
+    assert (rex(0.1)(inside, T) > rex()(inside, T)).all()
+    assert (rex()(inside, T) > linear()(inside, T)).all()
+    assert (rex(3)(inside, T) < linear()(inside, T)).all()
+
+
 @pytest.mark.parametrize("f", [0.0, 0.1, 0.5, 1.0])
 def test_the_exponential_with_a_floor_is_the_closed_form_and_ends_on_the_floor(f):
     e, z = math.e, np.linspace(0, 1, 11)
@@ -98,6 +116,9 @@ def test_only_the_rate_form_works_without_a_length():
         (lambda: linear(start=-1), r"start in \[0, 1\]"),
         (lambda: constant(float("nan")), "a finite number for value"),
         (lambda: polynomial(0), "polynomial: expected power > 0"),
+        (lambda: rex(0), r"rex: expected d > 0, got 0\. Pass d= a positive number"),
+        (lambda: rex(-0.5), "rex: expected d > 0"),
+        (lambda: rex(floor=1.5), r"rex: expected floor in \[0, 1\]"),
         (lambda: exponential(0.0), "exponential: expected gamma > 0"),
         (lambda: exponential(1.1), r"gamma in \[0, 1\]"),
         (lambda: exponential(0.9, floor=0.1), r"gamma or floor, got gamma=0\.9 and floor=0\.1\. Use floor\("),

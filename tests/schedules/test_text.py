@@ -33,6 +33,14 @@ def test_parse_undoes_format(any_schedule, data):
         ("warmup(cosine, 8)", s.warmup(s.cosine(), 8)),
         ("step([0.5])", s.step((0.5,))),
         ("exponential(None, floor=0.1)", s.exponential(floor=0.1)),
+        ("rex()", s.rex()),
+        ("rex(0.1, floor=0.2)", s.rex(0.1, floor=0.2)),
+        ("warmup(inverse_sqrt(4000), 4000)", s.warmup(s.inverse_sqrt(4000), 4000)),
+        ("power(5.8e8, warmup=2e7, decay=0.1)", s.power(5.8e8, warmup=2e7, decay=0.1)),
+        ("infinite(40, warmup=10, anneal_at=100, anneal=20)", s.infinite(40, warmup=10, anneal_at=100, anneal=20)),
+        ("rewarm(cosine, 1000, linear, 10)", s.rewarm(s.cosine(), 1000, s.linear(), 10)),
+        ("over(warmup(cosine, 30), '10min')", s.over(s.warmup(s.cosine(), 30), "10min")),
+        ("over(cosine, 600)", s.over(s.cosine(), 600.0)),
     ],
 )  # fmt: skip
 def test_texts_people_write(text, schedule):
@@ -48,6 +56,13 @@ def test_texts_people_write(text, schedule):
         (s.cyclic(8), "cyclic(8, warmup=8)"),
         (s.step((0.5,)), "step(milestones=(0.5,))"),
         (s.then(s.constant(), 2.5, s.polynomial()), "then(constant(), 2.5, polynomial())"),
+        (s.rex(), "rex()"),
+        (s.power(5.8e8, warmup=20_000_000), "power(5.8e8, warmup=2e7)"),
+        (s.power(1_234_567), "power(1234567)"),
+        (s.inverse_sqrt(100_000), "inverse_sqrt(100000)"),
+        (s.infinite(40), "infinite(40)"),
+        (s.rewarm(s.cosine(), 8, s.rex(), 2), "rewarm(cosine(), 8, rex(), 2)"),
+        (s.over(s.cosine(), "10min"), "over(cosine(), '10min')"),
     ],
 )
 def test_the_text_is_short(schedule, text):
@@ -67,6 +82,8 @@ def test_the_text_is_short(schedule, text):
         ("wsd(decay=0.1, decay=0.2)", "expected every argument written out, once"),
         ("wsd(**{})", "expected every argument written out, once"),
         ("wsd(*(1,))", "nothing is evaluated"),
+        ("over(cosine, '10')", "time: expected a span such as '90s', '10min' or '2h', got '10'"),
+        ("infinite()", "infinite: expected arguments infinite(cooldown, warmup, constant, anneal_at, anneal, minimum)"),
         (
             "cosine(floor=1/2)",
             "names of schedules, numbers, strings and tuples, got '1 / 2'. Write values out: nothing is evaluated.",
@@ -144,8 +161,11 @@ def test_every_factory_is_known_and_exported():
     assert all(getattr(s, name) is factory for name, factory in FACTORIES.items())
     texts = [f"{name}({_NEED.get(name, '')})" for name in FACTORIES]
     public = {getattr(s, name) for name in s.__all__} - {s.BaseSchedule}
-    classes = {value for value in public if isinstance(value, type)}
+    classes = {value for value in public if isinstance(value, type) and issubclass(value, s.BaseSchedule)}
     assert {type(s.parse(text)) for text in texts} == classes
 
 
-_NEED = {"cyclic": "8", "warmup": "cosine, 8", "then": "cosine, 8, linear", "scale": "cosine, 0.5", "floor": "wsd, 0.1"}
+_NEED = {
+    "cyclic": "8", "warmup": "cosine, 8", "then": "cosine, 8, linear", "scale": "cosine, 0.5", "floor": "wsd, 0.1",
+    "inverse_sqrt": "8", "power": "8", "infinite": "8", "rewarm": "cosine, 8, linear, 2", "over": "cosine, '10min'",
+}  # fmt: skip

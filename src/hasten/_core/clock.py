@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from .checks import check, refuse
 
-__all__ = ["UNITS", "Duration", "Schedule", "Scheduled", "Tick", "parse_duration", "parse_seconds", "ramp"]
+__all__ = [
+    "UNITS", "Duration", "Schedule", "Scheduled", "Tick", "check_unit", "parse_duration", "parse_seconds", "ramp",
+]  # fmt: skip
 
 UNITS = ("step", "epoch", "sample", "token", "progress", "seconds")
 
@@ -155,6 +157,7 @@ class Scheduled:
     """A schedule bound to a unit of the clock; the loop calls `at(tick)`.
 
     The warm-up happens once in a run: from the second cycle on (`tick.start > 0`) the schedule's `body` is used.
+    Seconds count through all cycles, so there the schedule itself is used throughout, and it must be `anytime`.
     """
 
     schedule: Schedule
@@ -162,12 +165,34 @@ class Scheduled:
 
     def __post_init__(self) -> None:
         check(self.unit in UNITS, "Scheduled", f"a unit among {', '.join(UNITS)}", self.unit)
+        check_unit("Scheduled", self.schedule, self.unit)
 
     def at(self, tick: Tick) -> float:
         """The value used for the update that starts at `tick`."""
         t, T = tick.clock(self.unit)
-        schedule = self.schedule if tick.start == 0 else self.schedule.body
-        return float(schedule(t, T))
+        first = tick.start == 0 or self.unit == "seconds"
+        return float((self.schedule if first else self.schedule.body)(t, T))
+
+
+def check_unit(call: str, schedule: Schedule, unit: str) -> None:
+    """Refuse a schedule that cannot run on a clock: in seconds one that needs a length, elsewhere one made for seconds.
+
+    No run knows beforehand how many seconds it takes. A part of a schedule says that its numbers are seconds by an
+    attribute `in_seconds`.
+    """
+    if unit == "seconds":
+        fix = "Give it a length: over(schedule, '10min')."
+        check(schedule.anytime, call, "a schedule that needs no T for the unit 'seconds'", schedule, fix)
+    else:
+        fix = "Use the unit 'seconds', or write the length as a number."
+        check(not _in_seconds(schedule), call, "the unit 'seconds' for a schedule over a time span", unit, fix)
+
+
+def _in_seconds(schedule: Any) -> bool:
+    if getattr(schedule, "in_seconds", False):
+        return True
+    inside = fields(schedule) if is_dataclass(schedule) else ()
+    return any(_in_seconds(getattr(schedule, field.name)) for field in inside)
 
 
 def ramp(t: Any, start: float, end: float) -> Any:

@@ -13,7 +13,7 @@ for `s(k, T)`. Every schedule takes a number or a numpy array for `t`.
 from __future__ import annotations
 
 from .base import BaseSchedule
-from .combine import Floor, Scale, Then, Warmup, floor, scale, then, warmup
+from .combine import Floor, Over, Rewarm, Scale, Then, Warmup, floor, over, rewarm, scale, then, warmup
 from .cyclic import Cyclic, cycle_ends, cyclic
 from .decays import (
     Constant,
@@ -21,20 +21,25 @@ from .decays import (
     Exponential,
     Linear,
     Polynomial,
+    Rex,
     Step,
     constant,
     cosine,
     exponential,
     linear,
     polynomial,
+    rex,
     step,
 )
+from .open_ended import Infinite, InverseSqrt, Power, infinite, inverse_sqrt, power
 from .phases import WSD, OneCycle, one_cycle, wsd
 from .text import format, parse  # noqa: A004 (the inverse of `parse`, as in string.Formatter)
-from .torch_face import lr_scheduler
+from .torch_face import LR, lr_scheduler
 
 __all__ = [
-    "BaseSchedule", "Constant", "Cosine", "Cyclic", "Exponential", "Floor", "Linear", "OneCycle", "Polynomial", "Scale",
-    "Step", "Then", "WSD", "Warmup", "constant", "cosine", "cycle_ends", "cyclic", "exponential", "floor", "format",
-    "linear", "lr_scheduler", "one_cycle", "parse", "polynomial", "scale", "step", "then", "warmup", "wsd",
+    "LR", "WSD", "BaseSchedule", "Constant", "Cosine", "Cyclic", "Exponential", "Floor", "Infinite", "InverseSqrt",
+    "Linear", "OneCycle", "Over", "Polynomial", "Power", "Rewarm", "Rex", "Scale", "Step", "Then", "Warmup", "constant",
+    "cosine", "cycle_ends", "cyclic", "exponential", "floor", "format", "infinite", "inverse_sqrt", "linear",
+    "lr_scheduler", "one_cycle", "over", "parse", "polynomial", "power", "rewarm", "rex", "scale", "step", "then",
+    "warmup", "wsd",
 ]  # fmt: skip

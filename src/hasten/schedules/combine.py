@@ -1,7 +1,8 @@
 """Combinators: schedules made of schedules.
 
 Each hands the inner schedule the time and the length it has to itself, so that a `cosine()` behind a warm-up of `W`
-updates ends where the run ends. They nest in any order, and work without `T` where what they hold does.
+updates ends where the run ends. They nest in any order, and work without `T` where what they hold does; `over` gives
+what it holds a length of its own.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import ClassVar
 import numpy as np
 
 from .._core.checks import fraction, positive, refuse
-from .._core.clock import Schedule, ramp
+from .._core.clock import Schedule, parse_seconds, ramp
 from .base import BaseSchedule, choice, evaluate, nonnegative, schedule_argument
 
-__all__ = ["Floor", "Scale", "Then", "Warmup", "floor", "scale", "then", "warmup"]
+__all__ = [
+    "Floor", "Over", "Rewarm", "Scale", "Then", "Warmup", "floor", "over", "rewarm", "scale", "then", "warmup",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,82 @@ class Then(BaseSchedule):
         before = evaluate(self.first, np.minimum(t, self.at), self.at)
         after = evaluate(self.second, np.maximum(t - self.at, 0.0), T - self.at)
         return np.where(t < self.at, before, after)
+
+
+@dataclass(frozen=True)
+class Rewarm(BaseSchedule):
+    """`first` until `at`, a line of length `steps` up to `second`, then `second`. Built by `rewarm`."""
+
+    name: ClassVar[str] = "rewarm"
+    first: Schedule
+    at: float
+    second: Schedule
+    steps: float
+
+    def __post_init__(self) -> None:
+        schedule_argument(self.name, "first", self.first)
+        schedule_argument(self.name, "second", self.second)
+        object.__setattr__(self, "at", positive(self.name, "at", self.at))
+        object.__setattr__(self, "steps", nonnegative(self.name, "steps", self.steps))
+
+    @property
+    def anytime(self) -> bool:
+        """As the second schedule: the first one's length is `at`."""
+        return self.second.anytime
+
+    @property
+    def body(self) -> Rewarm:
+        """All parts, the first without its warm-up; the re-warming stays."""
+        return replace(self, first=self.first.body)
+
+    def values(self, t: np.ndarray, T: float) -> np.ndarray:
+        """Each part on its own clock, and the line between their values at its ends."""
+        start = self.at + self.steps
+        if start >= T:
+            expected, got = f"at + steps < T = {T:g}", f"{self.at:g} + {self.steps:g}"
+            raise refuse(self.name, expected, got, "Switch earlier, re-warm faster, or train longer.")
+        before = evaluate(self.first, np.minimum(t, self.at), self.at)
+        after = evaluate(self.second, np.maximum(t - start, 0.0), T - start)
+        low = evaluate(self.first, np.array([self.at]), self.at)
+        high = evaluate(self.second, np.array([0.0]), T - start)
+        u = ramp(t, self.at, start)
+        return np.where(t < self.at, before, np.where(t < start, low * (1.0 - u) + high * u, after))
+
+
+@dataclass(frozen=True)
+class Over(BaseSchedule):
+    """`schedule` over a length of its own, and its last value from there on. Built by `over`."""
+
+    name: ClassVar[str] = "over"
+    schedule: Schedule
+    length: float | str
+
+    def __post_init__(self) -> None:
+        schedule_argument(self.name, "schedule", self.schedule)
+        if isinstance(self.length, str):
+            parse_seconds(self.length)
+        else:
+            object.__setattr__(self, "length", positive(self.name, "length", self.length))
+
+    @property
+    def anytime(self) -> bool:
+        """True: the length is known."""
+        return True
+
+    @property
+    def in_seconds(self) -> bool:
+        """Whether the length is a time span, so that `t` must be in seconds."""
+        return isinstance(self.length, str)
+
+    @property
+    def body(self) -> Over:
+        """The inner schedule without its warm-up, over the same length."""
+        return replace(self, schedule=self.schedule.body)
+
+    def values(self, t: np.ndarray, T: float) -> np.ndarray:
+        """The inner schedule on a clock that stops at the length."""
+        length = parse_seconds(self.length)
+        return evaluate(self.schedule, np.minimum(t, length), length)
 
 
 @dataclass(frozen=True)
@@ -186,6 +265,49 @@ def then(first: Schedule, at: float, second: Schedule) -> Then:
     (1.0, 1.0, 0.5)
     """
     return Then(first, at, second)
+
+
+def rewarm(first: Schedule, at: float, second: Schedule, steps: float) -> Rewarm:
+    """One schedule until the data change, then a linear rise from where it stands, then another schedule.
+
+    For `t < at`: `first(t, at)`. Then for `w = steps` a straight line from `first(at, at)` to `second(0, T - at - w)`.
+    From `at + w` on: `second(t - at - w, T - at - w)`. It is `then` with a bridge instead of a jump, for training
+    that goes on with new data from a decayed end (arXiv 2308.04014, 2403.08763): re-warming raises the loss on old
+    and new data at first and pays later. A lower new peak, `scale(second, 0.5)`, forgets less and learns less.
+    Several switches nest: `rewarm(rewarm(a, 1000, b, 10), 3000, c, 20)`.
+
+    Args:
+        first: the schedule on the old data.
+        at: when the data change, in the unit of `t`, above 0.
+        second: the schedule on the new data, without a warm-up of its own.
+        steps: length of the rise, in the unit of `t`; 0.5 to 2 % of the new data is usual; 0 is a jump, as in `then`.
+
+    >>> from hasten.schedules import cosine, linear
+    >>> s = rewarm(cosine(0.2), 100, linear(), 10)
+    >>> [round(s(t, 210), 6) for t in (0, 100, 105, 110, 160, 210)]
+    [1.0, 0.2, 0.6, 1.0, 0.5, 0.0]
+    """
+    return Rewarm(first, at, second, steps)
+
+
+def over(schedule: Schedule, length: float | str) -> Over:
+    """A schedule over a length of its own, whatever the length of the run: `schedule(min(t, L), L)` with `L = length`.
+
+    It makes any schedule `anytime`: it ends at `L` and stays at its last value. That is what lets a decay run over a
+    wall time, where nobody knows beforehand how many updates fit: `over(cosine(), "10min")` on the clock "seconds".
+    After `L` a decay to 0 trains nothing any more; stop there, or hold a rate with `cosine(floor=0.1)`.
+
+    Args:
+        schedule: any schedule, with or without a warm-up.
+        length: its length in the unit of `t`, above 0; or a time span such as "90s", "10min" or "2h", which only the
+            clock "seconds" accepts.
+
+    >>> from hasten.schedules import cosine
+    >>> s = over(cosine(), "10min")
+    >>> s(0), s(300), s(600), s(9999)
+    (1.0, 0.5, 0.0, 0.0)
+    """
+    return Over(schedule, length)
 
 
 def scale(schedule: Schedule, factor: float) -> Scale:

@@ -14,8 +14,8 @@ from .._core.checks import check, finite, fraction, positive, refuse, refuse_typ
 from .base import BaseSchedule
 
 __all__ = [
-    "Constant", "Cosine", "Exponential", "Linear", "Polynomial", "Step",
-    "constant", "cosine", "exponential", "linear", "polynomial", "step",
+    "Constant", "Cosine", "Exponential", "Linear", "Polynomial", "Rex", "Step",
+    "constant", "cosine", "exponential", "linear", "polynomial", "rex", "step",
 ]  # fmt: skip
 
 # Milestones are compared with z = t / T after a change of unit, which may leave z a few roundings below them.
@@ -90,6 +90,24 @@ class Polynomial(BaseSchedule):
     def values(self, t: np.ndarray, T: float) -> np.ndarray:
         """The power of what is left."""
         return self.floor + (1.0 - self.floor) * (1.0 - t / T) ** self.power
+
+
+@dataclass(frozen=True)
+class Rex(BaseSchedule):
+    """`floor + (1 - floor) (1 - z) / (d + (1 - d) (1 - z))`. Built by `rex`."""
+
+    name: ClassVar[str] = "rex"
+    d: float = 0.5
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "d", positive(self.name, "d", self.d))
+        object.__setattr__(self, "floor", fraction(self.name, "floor", self.floor))
+
+    def values(self, t: np.ndarray, T: float) -> np.ndarray:
+        """What is left, divided by a line from 1 to `d`."""
+        left = 1.0 - t / T
+        return self.floor + (1.0 - self.floor) * (left / (left + self.d * (1.0 - left)))
 
 
 @dataclass(frozen=True)
@@ -207,6 +225,23 @@ def polynomial(power: float = 2.0, *, floor: float = 0.0) -> Polynomial:
     0.25
     """
     return Polynomial(power, floor)
+
+
+def rex(d: float = 0.5, *, floor: float = 0.0) -> Rex:
+    """REX, a reflected exponential: above the straight line, with most of its fall at the end (arXiv 2107.04197).
+
+    `s(t, T) = (1 - z) / (d + (1 - d) (1 - z))` with `z = t / T`; the published schedule is `d = 1/2`, which is
+    `(1 - z) / (1 - z / 2)`. `d = 1` is `linear()`, a smaller one stays high for longer, one above 1 falls early.
+    The paper proposes it for small budgets; it leaves less time at low rates than `linear` or `cosine`.
+
+    Args:
+        d: what the curve divides by at the end, above 0; the smaller, the later the fall.
+        floor: the value at `t = T`, in [0, 1]; the curve is squeezed between 1 and it.
+
+    >>> [round(rex()(t, 100), 6) for t in (0, 50, 100)]
+    [1.0, 0.666667, 0.0]
+    """
+    return Rex(d, floor)
 
 
 def step(milestones: tuple[float, ...] = (0.3, 0.6, 0.9), *, gamma: float = 0.1) -> Step:

@@ -13,9 +13,10 @@ from typing import Any
 
 from .._core.checks import check, near, refuse, refuse_type
 from .base import BaseSchedule
-from .combine import floor, scale, then, warmup
+from .combine import floor, over, rewarm, scale, then, warmup
 from .cyclic import cyclic
-from .decays import constant, cosine, exponential, linear, polynomial, step
+from .decays import constant, cosine, exponential, linear, polynomial, rex, step
+from .open_ended import infinite, inverse_sqrt, power
 from .phases import one_cycle, wsd
 
 __all__ = ["FACTORIES", "format", "parse"]
@@ -23,12 +24,14 @@ __all__ = ["FACTORIES", "format", "parse"]
 FACTORIES: dict[str, Callable[..., BaseSchedule]] = {
     factory.__name__: factory
     for factory in (
-        constant, linear, cosine, polynomial, step, exponential, one_cycle, wsd, cyclic, warmup, then, scale, floor,
+        constant, linear, cosine, rex, polynomial, step, exponential, one_cycle, wsd, inverse_sqrt, power, infinite,
+        cyclic, warmup, then, rewarm, over, scale, floor,
     )
 }  # fmt: skip
 
 _CALL = "schedule"
 _WHOLE = 2.0**53  # below it every whole float is written as an int, and every int is exact as a float
+_MANY = 1e6  # from here on 5.8e8 is easier to read than 580000000
 _LARGEST = 1e300  # numbers beyond it are a slip, and an int that large is no float
 _LONGEST = 1000  # characters; far above any schedule, far below what makes Python's parser run out of stack
 
@@ -87,7 +90,8 @@ def _write(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(_write, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:
-        return str(int(value))
+        short = f"{value:g}".replace("e+0", "e").replace("e+", "e")
+        return short if abs(value) >= _MANY and float(short) == value else str(int(value))
     return repr(value) if isinstance(value, (str, float)) or value is None else format(value)
 
 
