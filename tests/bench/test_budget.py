@@ -19,7 +19,7 @@ def clock():
 
 
 def jobs(seed: int, count: int = 2) -> list[Job]:
-    return [Job(f"arm {number}", seed, (0,)) for number in range(count)]
+    return [Job(f"arm {number}", seed, (0,), "cyclic") for number in range(count)]
 
 
 def finish(budget: Budget, clock: Clock, job: Job, seconds: float) -> None:

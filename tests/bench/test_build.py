@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from hasten import methods
 from hasten._core.surgery import Report
-from hasten.bench.build import base_optimizer, build, build_model, checked_loss
+from hasten.bench.build import base_optimizer, build, build_model, check_batch, checked_loss
 from hasten.optim import SAM
-from hasten.program import Program, ProgramError, bind, call
+from hasten.program import Program, ProgramError, Scheduled, bind, call
+from hasten.schedules import constant, over
 
 CPU = torch.device("cpu")
 BASE = IMAGES.program
@@ -146,6 +147,23 @@ def test_schedules_among_the_arguments_are_told_apart() -> None:
     (found,) = built.transforms
     assert set(found.scheduled) == {"scale"}
     assert found.fixed == {"increment": 4, "mode": "bilinear"}
+
+
+def test_a_batch_transform_on_the_clock_of_seconds_is_refused() -> None:
+    strength = call(Scheduled, schedule=over(constant(), "10min"), unit="seconds")
+    program = BASE.append("batch", "noise", bind(transform, strength=strength))
+    for refusing in (check_batch, made):
+        with pytest.raises(
+            ValueError,
+            match=r"batch transform 'noise': expected a schedule that gives every run the same data, "
+            r"got one in seconds for strength\. Use unit='progress', or a unit that counts\.",
+        ):
+            refusing(program)
+    strength = call(Scheduled, schedule=constant(0.5), unit="sample")
+    program = BASE.append("batch", "noise", bind(transform, strength=strength))
+    check_batch(program)
+    (found,) = made(program).transforms
+    assert set(found.scheduled) == {"strength"}
 
 
 def test_a_schedule_must_be_bound_to_a_clock() -> None:

@@ -69,6 +69,29 @@ def test_the_count_follows_shape_and_branches_and_is_made_once_for_each() -> Non
     assert count(counter, batch(), backward=True) < kept
 
 
+def test_a_compiled_graph_computes_every_branch() -> None:
+    net = nn.Sequential(nn.Linear(5, 5), Branching())
+    branch = net[1].branch
+    eager, compiled = FlopCounter(net), FlopCounter(net, compiled=True)
+    branch.set_mask(torch.tensor(False))
+    dropped = count(eager, batch(), backward=True)
+    every = count(compiled, batch(), backward=True)
+    assert every == dropped + 2 * 4 * (5 * 5) * 3  # the branch: forward, its weight, its moving input
+    assert branch.kept is False  # the copy was changed, not the layer
+    branch.set_mask(torch.tensor(True))
+    assert count(compiled, batch(), backward=True) == count(eager, batch(), backward=True) == every
+    assert (len(compiled.known), len(eager.known)) == (1, 2)
+
+
+def test_a_compiled_run_is_charged_for_dropped_branches() -> None:
+    from tests.contract import battery
+
+    program = battery.IMAGES.program.then(battery.SMALL["stochastic_depth"])
+    plain = battery.run(battery.IMAGES.program).points[-1].flops
+    assert battery.run(program).points[-1].flops < plain
+    assert battery.run(program.replace(compile="eager")).points[-1].flops == plain
+
+
 def test_a_dict_and_a_tuple_are_counted_alike() -> None:
     counter, (x, y) = FlopCounter(model()), batch()
     assert counter.key((x, y), backward=True) == counter.key({"x": x, "y": y}, backward=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hasten.bench import ledger as ledgers
 from hasten.bench.ledger import EXCLUDED, PHASES, Ledger, peak_memory, reset_peak_memory
+from hasten.bench.train import Task, train
 from hasten.program import Program, bind, call
 
 CPU = torch.device("cpu")
@@ -157,6 +158,208 @@ def test_a_restored_ledger_goes_on_and_drops_what_set_up_cost_this_time(clock: C
     assert ledger.phases["backward"] == 0
 
 
+# Going back to a trunk ----------------------------------------------------------------------------------------------
+
+
+def spend(ledger: Ledger, clock: Clock, phase: str, seconds: float) -> None:
+    clock.advance(seconds)
+    ledger.mark(phase)
+
+
+def test_going_back_gives_the_trunk_its_clock_and_keeps_what_is_off_it(clock: Clock) -> None:
+    ledger = Ledger(CPU)
+    spend(ledger, clock, "forward", 4)
+    ledger.flops, ledger.scored_samples = 10.0, 3
+    trunk = ledger.state_dict()
+    spend(ledger, clock, "forward", 20)
+    ledger.flops, ledger.scored_samples = 60.0, 5
+    with ledger.off("evaluation"):
+        clock.advance(300)
+    clock.advance(7)  # not marked yet, but spent on the branch
+    ledger.rewind(trunk)
+    assert (ledger.seconds, ledger.flops, ledger.scored_samples) == (4, 10.0, 3)
+    assert ledger.excluded == {**dict.fromkeys(EXCLUDED, 0), "evaluation": 300, "branches": 27}
+    spend(ledger, clock, "backward", 1)
+    assert ledger.seconds == 5
+    spend(ledger, clock, "forward", 2)
+    ledger.rewind(trunk)  # a second branch
+    assert ledger.seconds == 4
+    assert ledger.excluded["branches"] == 27 + 3
+
+
+def test_going_back_while_the_clock_stands_still(clock: Clock) -> None:
+    """The way back itself is a checkpoint's time, and is counted once."""
+    ledger = Ledger(CPU)
+    spend(ledger, clock, "forward", 4)
+    with ledger.off("checkpoint"):
+        clock.advance(100)
+        trunk = ledger.state_dict()
+    spend(ledger, clock, "forward", 20)
+    clock.advance(7)
+    with ledger.off("checkpoint"):
+        clock.advance(1000)
+        ledger.rewind(trunk)
+        clock.advance(10_000)
+    clock.advance(1)
+    ledger.mark("backward")
+    assert ledger.seconds == 5
+    assert (ledger.excluded["checkpoint"], ledger.excluded["branches"]) == (11_100, 27)
+    assert ledger.seconds + sum(ledger.excluded.values()) == clock.now  # nothing is lost, nothing counted twice
+
+
+def test_a_run_resumed_on_a_branch_goes_back_as_one_that_was_not(clock: Clock) -> None:
+    def to_the_branch(ledger: Ledger) -> dict[str, Any]:
+        spend(ledger, clock, "forward", 4)
+        trunk = ledger.state_dict()
+        spend(ledger, clock, "forward", 20)
+        return trunk
+
+    whole = Ledger(CPU)
+    trunk = to_the_branch(whole)
+    killed = whole.state_dict()
+    resumed = Ledger(CPU)
+    spend(resumed, clock, "setup", 60)
+    resumed.load_state_dict(killed)
+    whole.start()
+    for ledger in (whole, resumed):
+        ledger.start()
+        spend(ledger, clock, "optimizer", 2)
+        ledger.rewind(trunk)
+    assert whole.state_dict() == resumed.state_dict()
+    assert (whole.seconds, whole.excluded["branches"]) == (4, 22)
+
+
+def test_checkpoints_of_older_versions_know_no_branches_and_no_energy(clock: Clock) -> None:
+    state = Ledger(CPU).state_dict()
+    del state["excluded"]["branches"], state["energy"]
+    ledger = Ledger(CPU)
+    ledger.load_state_dict(state)
+    assert ledger.excluded["branches"] == 0
+    assert ledger.energy is None
+
+
+# Energy -------------------------------------------------------------------------------------------------------------
+
+
+class Watts:
+    """A meter of a machine that draws so many watts; nothing while `silent`."""
+
+    name, silent = "a test", False
+
+    def __init__(self, clock: Clock, watts: float = 10.0) -> None:
+        self.clock, self.watts, self.last = clock, watts, clock.now
+
+    def take(self) -> float | None:
+        since, self.last = self.clock.now - self.last, self.clock.now
+        return None if self.silent else self.watts * since
+
+
+@pytest.fixture
+def meter(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Watts:
+    made = Watts(clock)
+    monkeypatch.setattr(ledgers, "open_meter", lambda device: made)
+    return made
+
+
+def test_energy_is_measured_only_where_it_is_asked_for_and_told(meter: Watts, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Ledger(CPU).energy is None
+    assert Ledger(CPU, energy=True).energy == 0
+    monkeypatch.setattr(ledgers, "open_meter", lambda device: None)
+    ledger = Ledger(CPU, energy=True)
+    with ledger.off("evaluation"):
+        pass
+    assert ledger.energy is None
+
+
+def test_energy_is_charged_while_the_clock_runs(clock: Clock, meter: Watts) -> None:
+    ledger = Ledger(CPU, energy=True)
+    spend(ledger, clock, "setup", 3)
+    clock.advance(1000)  # between set-up and start: on no clock
+    ledger.start()
+    spend(ledger, clock, "forward", 2)
+    assert ledger.energy == 30  # up to the last stop
+    with ledger.off("evaluation"):
+        assert ledger.energy == 10 * 5
+        clock.advance(100)
+        assert ledger.state_dict()["energy"] == 50
+    spend(ledger, clock, "forward", 1)
+    with ledger.off("reporting"):
+        clock.advance(100)
+    assert ledger.energy == 10 * ledger.seconds == 60
+
+
+def test_a_gap_in_a_measurement_leaves_it_unknown(clock: Clock, meter: Watts) -> None:
+    ledger = Ledger(CPU, energy=True)
+    meter.silent = True
+    with ledger.off("evaluation"):  # the reading at its end tells nothing, and nothing is asked of it
+        meter.silent = False
+    assert ledger.energy is None
+    clock.advance(1)
+    with ledger.off("reporting"):
+        assert ledger.energy is None  # what was lost stays lost
+    whole = Ledger(CPU, energy=True)
+    with whole.off("evaluation"):
+        meter.silent = True
+    meter.silent = False
+    assert whole.energy == 0
+
+
+def test_the_energy_of_a_resumed_run_goes_on(clock: Clock, meter: Watts) -> None:
+    ledger = Ledger(CPU, energy=True)
+    spend(ledger, clock, "forward", 4)
+    with ledger.off("checkpoint"):
+        state = ledger.state_dict()
+    again = Ledger(CPU, energy=True)
+    spend(again, clock, "setup", 60)
+    again.load_state_dict(state)
+    spend(again, clock, "forward", 1)
+    with again.off("reporting"):
+        assert again.energy == 10 * 5
+    blind = Ledger(CPU)
+    blind.load_state_dict(state)
+    assert blind.energy is None  # half of a run is no number
+    unknown = Ledger(CPU, energy=True)
+    unknown.load_state_dict(blind.state_dict())
+    with unknown.off("reporting"):
+        assert unknown.energy is None
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_going_back_gives_the_trunk_its_energy(clock: Clock, meter: Watts, stopped: bool) -> None:
+    ledger = Ledger(CPU, energy=True)
+    spend(ledger, clock, "forward", 4)
+    with ledger.off("checkpoint"):
+        trunk = ledger.state_dict()
+    spend(ledger, clock, "forward", 20)
+    meter.silent = True
+    with ledger.off("evaluation"):
+        assert ledger.energy is None  # lost on the branch
+    meter.silent = False
+    if stopped:
+        with ledger.off("checkpoint"):
+            ledger.rewind(trunk)
+            clock.advance(1000)
+    else:
+        clock.advance(1000)
+        ledger.rewind(trunk)
+    assert ledger.energy == 40
+    spend(ledger, clock, "forward", 1)
+    with ledger.off("reporting"):
+        assert ledger.energy == 10 * ledger.seconds == 50
+
+
+@pytest.mark.parametrize("forks", [(), (2, 4)])
+def test_points_of_a_run_carry_the_energy_of_their_clock(clock: Clock, meter: Watts, forks: tuple[int, ...]) -> None:
+    cycles = ((0, 3, 0), (0, 6, 1)) if forks else ((0, 3, 0), (3, 6, 1))
+    task = Task(slow_program(), 0, cycles, battery.IMAGES.test.build(), slow_metric, forks=forks, energy=True)
+    first, second = train(task).points
+    assert [first.seconds, second.seconds] == [1000 + 3 * 60, 1000 + 6 * 60]
+    assert (first.energy, second.energy) == (10 * first.seconds, 10 * second.seconds)
+
+
+# A whole run --------------------------------------------------------------------------------------------------------
+
+
 def test_a_run_charges_every_second_where_it_belongs(clock: Clock) -> None:
     """Two cycles of three steps; the model runs once more on a copy to count FLOPs, and is timed for inference."""
     result = battery.run(slow_program(), cycles=((0, 3, 0), (3, 6, 1)), metric=slow_metric)
@@ -176,6 +379,7 @@ def test_a_run_charges_every_second_where_it_belongs(clock: Clock) -> None:
         "checkpoint": 0,
         "counting": 3 + 5,  # one real step on a copy
         "reporting": 0,
+        "branches": 0,
     }
     assert [point.seconds for point in result.points] == [1000 + 3 * 60, 1000 + 6 * 60]
     assert sum(result.phases.values()) == result.points[-1].seconds

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hasten import methods
 from hasten._core.surgery import Report
+from hasten.bench.curves import KINDS, branch_schedule
 from hasten.bench.plan import Job, Plan, check_test_data, make_plan
 from hasten.bench.workloads.base import Workload, from_module
 from hasten.program import Program, ProgramError, bind, call, method
@@ -51,7 +52,7 @@ def test_jobs_are_interleaved_so_that_drift_meets_all_arms_alike() -> None:
     assert "".join(job.arm for job in jobs if job.seed == 0) == "ABCABC"
     assert "".join(job.arm for job in jobs if job.seed == 1) == "CBACBA"
     assert [job.points for job in jobs[:6]] == [(0,)] * 3 + [(1,)] * 3
-    assert Job("A", 0, (2, 3)).first == 2
+    assert Job("A", 0, (2, 3), "separate").first == 2
     assert len(set(jobs)) == 3 * 3 * 2
 
 
@@ -76,7 +77,7 @@ def test_duration_points_and_mult_override_the_workload() -> None:
         ({"seeds": [0.5]}, r"expected seeds, each once, got \[0\.5\]"),
         ({"seeds": True}, "expected seeds, each once, got True"),
         ({"seeds": [True]}, "expected seeds, each once"),
-        ({"curve": "circular"}, "curve 'auto', 'cyclic' or 'separate', got 'circular'"),
+        ({"curve": "circular"}, "curve among 'auto', 'cyclic', 'separate', 'branch', got 'circular'"),
         ({"duration": "soon"}, "duration: expected a length such as '10ep'"),
         ({"duration": "100tok"}, "expected a unit this workload counts, got 'token'"),
         ({"points": 0}, "expected points >= 1, got 0"),
@@ -285,3 +286,85 @@ def other_metric(model: nn.Module, test: Any) -> float:
 def test_every_method_can_be_planned() -> None:
     made = plan({"base": [], **{name: [SMALL[name]] for name in NAMES}})
     assert len(made.jobs()) == 3 * 2 * (1 + len(NAMES))  # separate, because of layer freezing
+
+
+# Branch curves and controls -------------------------------------------------------------------------------------------
+
+BRANCH = {"curve": "branch", "duration": "10ep", "points": 2, "decay": 0.25}
+
+
+def test_a_branch_curve_gives_every_arm_its_schedule() -> None:
+    made = plan(**BRANCH)
+    assert made.reason == "one trunk per arm and seed, with a decay of its own for every point"
+    assert (made.curve.ends, made.curve.forks) == ((21, 60), (16, 46))
+    assert {program.schedule for program in made.arms.values()} == {branch_schedule(IMAGES.warmup, 0.25)}
+    assert [str(method) for method in made.arms["smooth"].methods] == ["label_smoothing(smoothing=0.1)"]
+    assert made.steps() == 2 * 3 * (46 + 5 + 14)
+    assert plan(**{**BRANCH, "decay": None}).curve.forks == (17, 49)
+
+
+def test_another_kind_of_curve_is_another_question() -> None:
+    identities = {plan(**{**BRANCH, **more}).identity() for more in (
+        {}, {"decay": 0.5}, {"curve": "separate", "decay": None}, {"curve": "cyclic", "decay": None},
+    )}  # fmt: skip
+    assert len(identities) == 4
+
+
+@pytest.mark.parametrize("name", ["ema", "progressive_resizing", "selective_backprop", "layer_freezing"])
+def test_a_trunk_cannot_serve_what_depends_on_where_the_run_ends(name: str) -> None:
+    arms = {"base": [], "arm": [SMALL[name]]}
+    with pytest.raises(ValueError, match=f"{name} in 'arm' depends on where the run ends, and a trunk has no end"):
+        plan(arms, **BRANCH)
+
+
+def weigh(batch: Any, *, generator: torch.Generator, alpha: float) -> Any:
+    return batch
+
+
+@method(Card(summary="Mix more and more.", component="data", action="retrofit", touches={"batch": "append"}))
+def rising(program: Program, name: str) -> Program:
+    alpha = call(Scheduled, schedule=cosine(), unit="step")
+    return program.append("batch", name, bind(weigh, alpha=alpha), stage=60)
+
+
+def test_a_batch_argument_that_follows_progress_is_refused_on_a_trunk() -> None:
+    with pytest.raises(ValueError, match="rising in 'arm' depends on where the run ends"):
+        plan({"base": [], "arm": [rising()]}, **BRANCH)
+    assert plan({"base": [], "arm": [rising()]}, curve="cyclic").curve.kind == "cyclic"
+
+
+def test_an_arm_with_a_schedule_of_its_own_cannot_branch() -> None:
+    own = IMAGES.program.replace(schedule=call(Scheduled, schedule=one_cycle(), unit="step"))
+    with pytest.raises(ValueError, match="arms that a branch run can compare, got 'own' replaces the schedule"):
+        plan({"base": [], "own": own}, **BRANCH)
+
+
+def test_a_decay_belongs_to_branch_curves() -> None:
+    with pytest.raises(ValueError, match="no decay for a cyclic curve, got 0.1. Use --curve branch, or --calibrate"):
+        plan(decay=0.1)
+    assert plan(decay=0.5, calibrate=True, duration="10ep").controls[1].curve.forks == (11, 31)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calibration_runs_the_baseline_in_the_other_kinds(kind: str) -> None:
+    made = plan(curve=kind, calibrate=True, duration="10ep")
+    assert [control.curve.kind for control in made.controls] == [other for other in KINDS if other != kind]
+    assert {control.curve.ends for control in made.controls} == {made.curve.ends}
+    jobs = made.jobs()
+    assert len(set(jobs)) == len(jobs)
+    mine = [job for job in jobs if job.kind == kind]
+    assert mine == plan(curve=kind, duration="10ep").jobs()
+    others = [job for job in jobs if job.kind != kind]
+    assert {job.arm for job in others} == {"base"}
+    for job in jobs:
+        assert made.curve_of(job).kind == job.kind
+        branch = made.program(job).schedule == branch_schedule(IMAGES.warmup)
+        assert branch == (job.kind == "branch")
+    assert made.identity() == plan(curve=kind, duration="10ep").identity()
+
+
+def test_a_baseline_that_cannot_branch_cannot_be_calibrated() -> None:
+    arms = {"base": [methods.ema()], "other": []}
+    with pytest.raises(ValueError, match="a baseline for a branch curve beside --calibrate, got ema in 'base' depends"):
+        plan(arms, calibrate=True, duration="10ep")
+    assert plan(arms, baseline="other", calibrate=True, duration="10ep").controls

@@ -126,7 +126,7 @@ def test_a_terminal_that_is_gone_does_not_end_the_study(plan):
 
     progress = Progress(Gone())
     progress.start(plan, jobs(plan))
-    progress.step(Job("base", 0, (0, 1, 2)), 1)
+    progress.step(Job("base", 0, (0, 1, 2), "cyclic"), 1)
     progress.note("a note")
     progress.end("complete")
 

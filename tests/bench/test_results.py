@@ -172,7 +172,10 @@ def test_inference_needs_a_pair_that_came_to_its_end() -> None:
 
 
 def study(**more: Any) -> dict[str, Any]:
-    return {"workload": "w", "minimize": False, "baseline": "base", "budgets": ["0.5 ep", "1 ep"], **more}
+    arms = [{"name": "base", "methods": []}, {"name": "soft", "methods": ["label_smoothing(smoothing=0.1)"]}]
+    return {
+        "workload": "w", "minimize": False, "baseline": "base", "budgets": ["0.5 ep", "1 ep"], "arms": arms, **more,
+    }  # fmt: skip
 
 
 def pair(seeds: int = 4) -> list[dict[str, Any]]:
@@ -202,7 +205,7 @@ def test_a_whole_study_from_the_store_alone(store: Store) -> None:
     )
     data = study_data(store)
     json.dumps(data, allow_nan=False)
-    assert data["version"] == 1
+    assert data["version"] == 2
     assert (data["study"]["status"], data["study"]["command"]) == ("complete", "hasten.compare(...)")
     assert data["environment"] == {"torch": "2", "cores": 2}
     assert data["notes"][0] == "mind the gap"

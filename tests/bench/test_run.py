@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 
 from hasten import methods
 from hasten.bench.build import build
+from hasten.bench.checkpoint import pack, unpack
 from hasten.bench.ledger import Ledger
 from hasten.bench.run import NonFiniteError, Run
 from hasten.bench.source import BatchSource
 from hasten.bench.train import weights_digest
-from hasten.program import Program, Tick, bind, call
+from hasten.program import Program, Scheduled, Tick, bind, call
+from hasten.schedules import over, warmup, wsd
 
 CPU = torch.device("cpu")
 BASE = IMAGES.program
@@ -263,3 +266,53 @@ def test_bf16_is_an_autocast_of_the_forward_pass() -> None:
     assert torch.bfloat16 in kinds
     assert {p.grad.dtype for p in run.model.parameters()} == {torch.float32}
     assert not torch.is_autocast_enabled("cpu")
+
+
+IN_SECONDS = BASE.set(schedule=call(Scheduled, schedule=over(warmup(wsd(), 2), "10s"), unit="seconds"))
+
+
+def in_time(ticks: list[Tick], seconds: list[float]) -> list[Tick]:
+    return [replace(tick, seconds=second) for tick, second in zip(ticks, seconds, strict=False)]
+
+
+def test_learning_rates_of_a_schedule_in_seconds_are_logged() -> None:
+    run, ticks, batches = live(IN_SECONDS)
+    for tick in in_time(ticks, [0.0, 1.0, 5.0, 99.0]):
+        run.step(tick, batches)
+    assert run.logged == [(0, 0.0), (1, 0.5), (2, 1.0), (3, 0.0)]
+    plain, ticks, batches = live(BASE)
+    plain.step(ticks[0], batches)
+    assert plain.logged == []
+    assert "logged" not in plain.state_dict()
+
+
+def test_the_log_goes_round_with_the_state_and_an_old_state_has_none() -> None:
+    run, ticks, batches = live(IN_SECONDS)
+    ticks = in_time(ticks, [0.0, 1.0, 2.0])
+    run.step(ticks[0], batches)
+    run.step(ticks[1], batches)
+    state = unpack(pack(run.state_dict()))  # as it comes from a file
+    other, _, others = live(IN_SECONDS)
+    other.load_state_dict(state)
+    other.step(ticks[2], others)
+    assert other.logged == [(0, 0.0), (1, 0.5), (2, 1.0)]
+    del state["logged"]
+    other, _, others = live(IN_SECONDS)
+    other.load_state_dict(state)
+    other.step(ticks[2], others)
+    assert other.logged == [(2, 1.0)]
+
+
+def test_a_log_has_at_most_400_points() -> None:
+    run, _, _ = live(IN_SECONDS)
+    for step in range(1000):
+        run._set_learning_rate(Tick(step, 0, 1000, seconds=step / 100))
+    assert [step for step, _ in run.logged] == list(range(0, 1000, 4))
+
+
+def test_what_was_used_on_a_branch_stays_in_the_log() -> None:
+    run, ticks, batches = live(IN_SECONDS)
+    trunk = unpack(pack(run.state_dict()))
+    run.step(in_time(ticks, [1.0])[0], batches)
+    run.rewind(trunk)
+    assert run.logged == [(0, 0.5)]

@@ -242,3 +242,32 @@ def test_somebody_elses_report_is_not_overwritten(tmp_path: Path) -> None:
         ran(tmp_path, seeds=1)
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text() == "precious"
+
+
+def test_a_branch_study_with_the_baseline_in_every_kind(tmp_path: Path) -> None:
+    options = {"curve": "branch", "duration": "12step", "points": 2, "decay": 0.5}
+    study = ran(tmp_path / "a", seeds=2, calibrate=True, **options)
+    assert study.status == "complete"
+    assert len(study.data["runs"]) == 4  # those of the verdicts; the controls have a place of their own
+    assert study.data["study"]["curve"] == "branch"
+    found = study.data["calibration"]
+    assert (found["arm"], found["budgets"]) == ("base", study.data["study"]["budgets"])
+    ends = study.data["study"]["ends"]
+    kinds = {kind["kind"]: kind for kind in found["kinds"]}
+    assert list(kinds) == ["separate", "branch", "cyclic"]
+    assert kinds["separate"]["steps"] == sum(ends)
+    assert kinds["cyclic"]["steps"] == ends[-1] < kinds["branch"]["steps"] < sum(ends)
+    assert all(kind["seconds"] > 0 and [level["n"] for level in kind["levels"]] == [2, 2] for kind in kinds.values())
+    rows = [row["metric"] for row in study.rows() if (row["arm"], row["point"]) == ("base", 1)]
+    assert kinds["branch"]["levels"][1]["metric"] == pytest.approx(sum(rows) / 2)
+    first = kinds["cyclic"]["levels"][0]  # the same computation as the first separate run
+    assert (first["bias"], first["bias_low"], first["bias_high"]) == (0.0, 0.0, 0.0)
+    assert "branches" in study.data["study"]["clock_excludes"]
+
+    plain = ran(tmp_path / "b", seeds=2, **options)
+    assert plain.data["calibration"] is None
+    assert facts(plain) == facts(study)
+    later = ran(tmp_path / "b", seeds=2, calibrate=True, **options)  # controls may be added to a study
+    assert later.data["calibration"]["kinds"][0]["levels"] == found["kinds"][0]["levels"]
+    again = ran(tmp_path / "b", seeds=2, **options)  # and stay
+    assert again.data["calibration"] == later.data["calibration"]

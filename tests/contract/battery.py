@@ -57,11 +57,12 @@ def run(
     seed: int = 0,
     metric: Callable[..., float] | None = None,
     workers: int = 0,
+    forks: tuple[int, ...] = (),
     **options: Any,
 ) -> Result:
     """Train a program; a checkpoint at every step where a file is given."""
     test, judge = workload.test.build(), metric or workload.metric.build()
-    task = Task(program, seed, cycles, test, judge, workers=workers)
+    task = Task(program, seed, cycles, test, judge, workers=workers, forks=forks)
     return train(task, checkpoint_seconds=0.0, **options)
 
 

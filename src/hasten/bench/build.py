@@ -17,7 +17,7 @@ from hasten._core.rng import fork, stream
 from hasten._core.surgery import NoEffectWarning, Report
 from hasten.program import Call, Entry, Program, ProgramError
 
-__all__ = ["Built", "Transform", "build", "build_model", "checked_loss"]
+__all__ = ["Built", "Transform", "build", "build_model", "check_batch", "checked_loss"]
 
 
 @dataclass
@@ -133,7 +133,17 @@ def _transform(entry: Entry) -> Transform:
     function = Call(entry.call.target, (), bind=True).build()
     scheduled = {name: value for name, value in arguments.items() if isinstance(value, Scheduled)}
     fixed = {name: value for name, value in arguments.items() if name not in scheduled}
+    for name, value in scheduled.items():
+        if value.unit == "seconds":
+            got, fix = f"one in seconds for {name}", "Use unit='progress', or a unit that counts."
+            raise refuse(f"batch transform {entry.name!r}", "a schedule that gives every run the same data", got, fix)
     return Transform(entry.name, entry.stage, function, scheduled, fixed)
+
+
+def check_batch(program: Program) -> None:
+    """Refuse batch transforms that cannot work, before anything is trained: `build` does, but in the run itself."""
+    for entry in program.batch:
+        _transform(entry)
 
 
 def _check_microbatch(program: Program, model: nn.Module) -> None:

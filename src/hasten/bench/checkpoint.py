@@ -15,7 +15,7 @@ import torch
 
 from .durable import write_atomically
 
-__all__ = ["load", "save"]
+__all__ = ["load", "pack", "save", "unpack"]
 
 VERSION = 1
 
@@ -46,6 +46,18 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | Non
     if not isinstance(state, dict) or state.get("version") != VERSION:
         return _useless(path, f"it is not of version {VERSION}")
     return state
+
+
+def pack(state: dict[str, Any]) -> torch.Tensor:
+    """A copy of `state` in memory, as bytes (uint8, on the CPU): a snapshot that later training cannot change."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return torch.frombuffer(buffer.getbuffer(), dtype=torch.uint8)
+
+
+def unpack(snapshot: torch.Tensor, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The state that `pack` copied."""
+    return torch.load(io.BytesIO(snapshot.cpu().numpy().data), map_location=device, weights_only=True)
 
 
 def _useless(path: Path, why: str) -> None:

@@ -193,7 +193,8 @@ class Driver:
         elif kind == "note":
             self._say(data["text"])
         elif kind == "point":
-            self.progress.step(job, data["step"])
+            reached = job.points[: job.points.index(data["point"]) + 1]
+            self.progress.step(job, self.plan.curve_of(job).steps(reached))
             try:
                 self.store.add_point(key, data)
             except NotDeterministicError as error:
@@ -288,14 +289,17 @@ def command(
     plan: Plan, job: Job, settings: Settings, stored: list[dict[str, Any]], checkpoint: Path, log: Path
 ) -> dict[str, Any]:
     """What a worker needs to know to run a job; `stored` are the users' files that the programs name."""
+    curve = plan.curve_of(job)
     return {
         "do": "run",
-        "program": plan.arms[job.arm].to_json(),
+        "program": plan.program(job).to_json(),
         "sources": stored,
         "test": encode(plan.workload.test),
         "metric": encode(plan.workload.metric),
         "seed": job.seed,
-        "cycles": plan.curve.cycles(job.points),
+        "cycles": curve.cycles(job.points),
+        "forks": curve.leaves(job.points),
+        "energy": settings.workers == 1,  # counters are the machine's: with two runs at a time nobody could divide them
         "device": plan.device,
         "loader_workers": settings.loader_workers,
         "checkpoint": str(checkpoint.resolve()),

@@ -11,33 +11,42 @@ from typing import Any
 
 import torch
 
-from hasten._core.call import canonical, encode
+from hasten._core.call import Call, canonical, encode
 from hasten._core.checks import check, describe, near, refuse, refuse_type
-from hasten._core.clock import Tick, parse_duration
+from hasten._core.clock import Scheduled, Tick, parse_duration
 from hasten._core.rng import fork
 from hasten.program import Method, MethodFactory, Program, ProgramError
 
-from .build import build_model
-from .curves import KINDS, Curve
+from .build import build_model, check_batch
+from .curves import DECAY, KINDS, Curve, branch_schedule
 from .source import BatchSource, tensors_of
 from .train import tokens_per_sample
 from .workloads.base import Workload, halves, probe
 
-__all__ = ["Job", "Plan", "make_plan"]
+__all__ = ["Control", "Job", "Plan", "make_plan"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: an arm, a seed, and the points it yields."""
+    """One run: an arm, a seed, the kind of curve, and the points it yields."""
 
     arm: str
     seed: int
     points: tuple[int, ...]
+    kind: str
 
     @property
     def first(self) -> int:
         """Index of the first point."""
         return self.points[0]
+
+
+@dataclass(frozen=True)
+class Control:
+    """The baseline in another kind of curve, to see what the kind does to the levels; it enters no verdict."""
+
+    curve: Curve
+    program: Program
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Plan:
         reason: why the curve kind was chosen, in words.
         steps_per_epoch: of the training data.
         device: "cpu" or "cuda".
+        controls: what `calibrate` adds.
     """
 
     workload: Workload
@@ -63,30 +73,48 @@ class Plan:
     reason: str
     steps_per_epoch: int
     device: str = "cpu"
+    controls: tuple[Control, ...] = ()
 
     def jobs(self) -> list[Job]:
         """Runs in interleaved order: seed by seed, the arms in turn A B C, C B A, so that drift meets all alike."""
         found = []
         for position, seed in enumerate(self.seeds):
             names = list(self.arms) if position % 2 == 0 else list(self.arms)[::-1]
-            found += [Job(name, seed, points) for points in self.curve.runs() for name in names]
+            curves = [(self.curve, names), *((control.curve, [self.baseline]) for control in self.controls)]
+            found += [
+                Job(name, seed, points, curve.kind)
+                for curve, arms in curves
+                for points in curve.runs()
+                for name in arms
+            ]
         return found
+
+    def program(self, job: Job) -> Program:
+        """What a job trains."""
+        return next((c.program for c in self.controls if c.curve.kind == job.kind), self.arms[job.arm])
+
+    def curve_of(self, job: Job) -> Curve:
+        """The curve that a job is of."""
+        return next((c.curve for c in self.controls if c.curve.kind == job.kind), self.curve)
 
     def steps(self) -> int:
         """Optimizer steps of the whole study."""
-        return sum(self.curve.ends[job.points[-1]] for job in self.jobs())
+        return sum(self.curve_of(job).steps(job.points) for job in self.jobs())
 
     def budgets(self) -> list[str]:
         """The points in epochs, for people."""
         return [f"{end / self.steps_per_epoch:.3g} ep" for end in self.curve.ends]
 
     def identity(self) -> str:
-        """16 hex digits of what is being asked; seeds are not part of it, so a study can be given more of them."""
+        """16 hex digits of what is being asked.
+
+        Seeds and controls are not part of it, so a study can be given more of them.
+        """
         record = {
             "workload": self.workload.program.workload,
             "arms": {name: program.fingerprint() for name, program in self.arms.items()},
             "baseline": self.baseline,
-            "curve": [self.curve.kind, list(self.curve.ends)],
+            "curve": [self.curve.kind, list(self.curve.ends), *([list(self.curve.forks)] if self.curve.forks else [])],
             "evaluation": [encode(self.workload.test), encode(self.workload.metric)],
             "device": self.device,
         }
@@ -106,6 +134,8 @@ def make_plan(
     duration: str | None = None,
     points: int | None = None,
     mult: float | None = None,
+    decay: float | None = None,
+    calibrate: bool = False,
     device: str = "cpu",
 ) -> Plan:
     """Check a study and lay it out. Nothing is trained.
@@ -128,19 +158,35 @@ def make_plan(
         _check_builds(name, program)
     check_test_data(workload)
     kind, reason = _kind(curve, programs, base)
+    _check_decay(decay, kind, calibrate)
     source = _source(base)
     steps = _steps(base, source)
-    laid = Curve.of(
-        kind,
-        steps,
-        points=workload.points if points is None else points,
-        mult=workload.mult if mult is None else mult,
-        warmup=workload.warmup,
-    )
-    plan = Plan(workload, programs, chosen, numbers, laid, reason, source.steps_per_epoch, device)
+    decay = DECAY if decay is None else decay
+
+    def lay(kind: str) -> Curve:
+        return Curve.of(
+            kind,
+            steps,
+            points=workload.points if points is None else points,
+            mult=workload.mult if mult is None else mult,
+            warmup=workload.warmup,
+            decay=decay,
+        )
+
+    def in_kind(kind: str, program: Program) -> Program:
+        return program if kind != "branch" else program.replace(schedule=branch_schedule(workload.warmup, decay))
+
+    others = [other for other in KINDS if calibrate and other != kind]
+    controls = tuple(Control(lay(other), in_kind(other, programs[chosen])) for other in others)
+    for other in others:
+        _check_control(other, chosen, programs[chosen], base)
+    programs = {name: in_kind(kind, program) for name, program in programs.items()}
+    plan = Plan(workload, programs, chosen, numbers, lay(kind), reason, source.steps_per_epoch, device, controls)
     for name, program in programs.items():
         _check_length(name, program, base, steps)
-        _check_schedule(name, program, plan)
+        _check_schedule(name, program, plan.curve, plan.steps_per_epoch)
+    for control in controls:
+        _check_schedule(chosen, control.program, control.curve, plan.steps_per_epoch)
     return plan
 
 
@@ -228,6 +274,7 @@ def _check_builds(name: str, program: Program) -> None:
     """
     with _of_arm(name), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        check_batch(program)
         try:
             with torch.device("meta"):
                 build_model(program, 0)
@@ -246,13 +293,13 @@ def _check_length(name: str, program: Program, base: Program, steps: int) -> Non
         raise refuse(f"arm {name!r}", f"a training length of {steps} steps, like the baseline's", got, fix)
 
 
-def _check_schedule(name: str, program: Program, plan: Plan) -> None:
+def _check_schedule(name: str, program: Program, curve: Curve, steps_per_epoch: int) -> None:
     """A schedule that cannot serve a budget (a warm-up longer than it) fails here, and not in every run."""
     schedule = program.schedule.build()
-    for run in plan.curve.runs():
-        for start, end, _ in plan.curve.cycles(run):
+    for run in curve.runs():
+        for start, end, _ in curve.cycles(run):
             try:
-                schedule.at(Tick(start, start, end, 0.0, plan.steps_per_epoch, program.batch_size, 1))
+                schedule.at(Tick(start, start, end, 0.0, steps_per_epoch, program.batch_size, 1))
             except ValueError as error:
                 raise ValueError(f"arm {name!r}, the cycle from step {start} to {end}: {error}") from error
 
@@ -281,22 +328,61 @@ def _digest(tensor: torch.Tensor) -> str:
 def _kind(wanted: str, programs: Mapping[str, Program], base: Program) -> tuple[str, str]:
     """The curve kind and why: one cyclic run an arm, unless a method's effect cannot be undone at a cycle's end."""
     if wanted not in ("auto", *KINDS):
-        raise refuse("compare", "curve 'auto', 'cyclic' or 'separate'", repr(wanted), near(wanted, KINDS))
-    reasons = [
-        f"{method} in {name!r} cannot be undone at the end of a cycle"
-        for name, program in programs.items()
-        for method in program.irreversible
+        kinds = ", ".join(map(repr, KINDS))
+        raise refuse("compare", f"curve among 'auto', {kinds}", repr(wanted), near(wanted, KINDS))
+    if wanted in ("cyclic", "branch"):
+        reasons = [text for name, program in programs.items() for text in _against(wanted, name, program, base)]
+        if reasons:
+            fix = "Use --curve separate (or auto)."
+            raise refuse("compare", f"arms that a {wanted} run can compare", "; ".join(reasons), fix)
+        return wanted, _ASKED[wanted]
+    reasons = [text for name, program in programs.items() for text in _against("cyclic", name, program, base)]
+    if wanted == "auto" and not reasons:
+        return "cyclic", _ASKED["cyclic"]
+    why = "as asked" if wanted == "separate" and not reasons else f"because {'; '.join(reasons)}"
+    return "separate", f"separate runs for every point, {why}"
+
+
+_ASKED = {
+    "cyclic": "one cyclic run per arm and seed yields every point",
+    "branch": "one trunk per arm and seed, with a decay of its own for every point",
+}
+
+
+def _against(kind: str, name: str, program: Program, base: Program) -> list[str]:
+    """Why one run cannot yield every point of this arm, in this kind of curve."""
+    if kind == "separate":
+        return []
+    found = [f"{method} in {name!r} cannot be undone at the end of a cycle" for method in program.irreversible]
+    if kind == "branch":
+        found = [
+            f"{what} in {name!r} depends on where the run ends, and a trunk has no end" for what in _timed(program)
+        ]
+    return [*found, f"{name!r} replaces the schedule"] if program.schedule != base.schedule else found
+
+
+def _timed(program: Program) -> list[str]:
+    """What in a program depends on progress: methods by their cards, and arguments of batch transforms."""
+    methods = [method.name for method in program.methods if method.card.horizon != "none"]
+    scheduled = [
+        entry.name
+        for entry in program.batch
+        for _, value in entry.call.args
+        if isinstance(value, Call) and isinstance(bound := value.build(), Scheduled)
+        if bound.unit == "progress" or not bound.schedule.anytime
     ]
-    replaced = [name for name, program in programs.items() if program.schedule != base.schedule]
-    reasons += [f"{name!r} replaces the schedule" for name in replaced]
-    if reasons and wanted == "cyclic":
-        fix = "Use --curve separate (or auto)."
-        raise refuse("compare", "arms that a cyclic run can compare", "; ".join(reasons), fix)
-    if reasons:
-        return "separate", f"separate runs for every point, because {'; '.join(reasons)}"
-    if wanted == "separate":
-        return "separate", "separate runs for every point, as asked"
-    return "cyclic", "one cyclic run per arm and seed yields every point"
+    return list(dict.fromkeys([*methods, *scheduled]))
+
+
+def _check_control(kind: str, name: str, program: Program, base: Program) -> None:
+    if reasons := _against(kind, name, program, base):
+        fix = "Calibrate a study whose baseline can be run in every kind."
+        raise refuse("compare", f"a baseline for a {kind} curve beside --calibrate", "; ".join(reasons), fix)
+
+
+def _check_decay(decay: float | None, kind: str, calibrate: bool) -> None:
+    if decay is not None and kind != "branch" and not calibrate:
+        raise refuse("compare", f"no decay for a {kind} curve", decay, "Use --curve branch, or --calibrate.")
 
 
 def _source(program: Program) -> BatchSource:

@@ -76,7 +76,7 @@ class Progress:
             self._write("\r\x1b[K")
 
     def _length(self, job: Job) -> int:
-        return self.plan.curve.ends[job.points[-1]]
+        return self.plan.curve_of(job).steps(job.points)
 
     def _left(self) -> str:
         done = sum(self.at.values())

@@ -16,14 +16,19 @@ from hasten._core.clock import Tick
 from .book import counting
 from .ledger import EXCLUDED
 from .plan import Plan
+from .report.upgrade import VERSION
+from .stats.calibration import REFERENCE, calibrate
 from .stats.intervals import paired_t
+from .stats.schema import plain
 from .stats.summary import Analysis, analyse
 from .stats.table import Table
 from .store import Store
 
-__all__ = ["analysis_of", "data_from_logs", "describe", "inference_ratios", "rows_of", "study_data"]
+__all__ = ["analysis_of", "calibration_of", "curves_of", "data_from_logs", "describe", "inference_ratios", "rows_of"]
+__all__ += ["study_data"]
 
 SCHEDULE_POINTS = 400
+POINT = ("point", "step", "epoch", "seconds", "metric", "train_loss", "flops", "memory", "energy")
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -55,8 +60,17 @@ def describe(plan: Plan) -> dict[str, Any]:
             for name, program in plan.arms.items()
         ],
         "schedule": _schedules(plan),
-        "clock_excludes": list(EXCLUDED),
+        "clock_excludes": [what for what in EXCLUDED if what != "branches" or plan.curve.kind == "branch"],
     }
+
+
+def curves_of(plan: Plan) -> list[dict[str, Any]]:
+    """The kinds of curve in a plan as plain data: the study's own first, then those of its controls."""
+    curves = [plan.curve, *(control.curve for control in plan.controls)]
+    return [
+        {"label": curve.label, "kind": curve.kind, "steps": sum(curve.steps(points) for points in curve.runs())}
+        for curve in curves
+    ]
 
 
 def differences(base: Any, program: Any) -> list[str]:
@@ -81,8 +95,8 @@ def _schedules(plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = {}
     shared = len({program.schedule for program in plan.arms.values()}) == 1
     cycles = plan.curve.cycles(tuple(range(len(plan.curve.ends))))
-    if plan.curve.kind == "separate":
-        cycles = cycles[-1:]
+    if plan.curve.kind != "cyclic":
+        cycles = cycles[-1:]  # the longest stands for the others
     for name, program in plan.arms.items():
         scheduled = program.schedule.build()
         if scheduled.unit in ("seconds", "token"):
@@ -174,6 +188,7 @@ def analysis_of(runs: list[dict[str, Any]], study: Mapping[str, Any], margin: fl
             margin=margin,
             minimize=study["minimize"],
             inference=inference_ratios(runs, study["baseline"]),
+            methods={arm["name"]: arm["methods"] for arm in study["arms"]},
             budgets_labels=[text.replace(" ep", " epochs") for text in study["budgets"]],
         )
     except ValueError as error:
@@ -186,28 +201,32 @@ def study_data(store: Store, *, margin: float | None = None) -> dict[str, Any]:
     every = store.runs()
     digest = store.get("environment_digest")
     here = [run for run in every if run["key"].environment == digest]
-    runs = [run for run in here if run["key"].seed in study["seeds"]]
-    notes = list(store.get("notes") or [])
-    if len(runs) < len(here):
-        notes.append(f"Runs of other seeds are kept, not used: {len(here) - len(runs)}.")
+    asked = [run for run in here if run["key"].seed in study["seeds"]]
+    notes = [*(store.get("merged") or []), *(store.get("notes") or [])]
+    if len(asked) < len(here):
+        notes.append(f"Runs of other seeds are kept, not used: {len(here) - len(asked)}.")
     if len(here) < len(every):
         others = len(every) - len(here)
         notes.append(f"Runs of another environment (versions, threads, device) are kept, not used: {others}.")
+    curves = store.get("curves")
+    runs = [run for run in asked if curves is None or run["key"].curve == curves[0]["label"]]
     found = analysis_of(runs, study, margin if margin is not None else store.get("margin"))
     if isinstance(found, str):
         notes.append(found)
     machine = store.get("machine") or {}
     arms = [{name: arm[name] for name in arm if name != "program"} for arm in study["arms"]]
     return {
-        "version": 1,
+        "version": VERSION,
         "study": {
             **study,
             "arms": arms,
+            "schedule": {**study["schedule"], **_logged(runs)},
             "created": store.get("created"),
             "command": store.get("command") or "hasten.compare(...)",
             "status": store.get("status"),
         },
         "analysis": None if isinstance(found, str) else found.to_json(),
+        "calibration": calibration_of(asked, study, curves or []),
         "runs": [_run(run, counting(runs)) for run in runs],
         "power": store.get("power"),
         "environment": {**environment, **machine},
@@ -215,11 +234,56 @@ def study_data(store: Store, *, margin: float | None = None) -> dict[str, Any]:
     }
 
 
+def _logged(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of arms whose schedule follows the clock in seconds, the learning rates that the first run that counts used."""
+    chosen, found = counting(runs), {}
+    for run in runs:
+        logged = run["data"].get("schedule")
+        if logged and run["key"] in chosen and run["key"].arm not in found:
+            steps, values = zip(*logged, strict=True)
+            found[run["key"].arm] = {"step": list(steps), "multiplier": list(values)}
+    return found
+
+
+def calibration_of(
+    runs: list[dict[str, Any]], study: Mapping[str, Any], curves: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """What the kind of curve does to the baseline's levels; None without controls, or before any has ended."""
+    chosen, wanted = counting(runs), len(study["ends"])
+    levels: dict[str, dict[int, list[float]]] = {}
+    seconds: dict[str, dict[int, float]] = {}
+    for curve in curves:
+        points: dict[int, dict[int, float]] = {}
+        for run in runs:
+            key = run["key"]
+            if key in chosen and key.arm == study["baseline"] and key.curve == curve["label"] and run["points"]:
+                points.setdefault(key.seed, {}).update({point["point"]: point["metric"] for point in run["points"]})
+                spent = run["points"][-1]["seconds"] + run["data"].get("excluded", {}).get("branches", 0.0)
+                of_kind = seconds.setdefault(curve["kind"], {})
+                of_kind[key.seed] = of_kind.get(key.seed, 0.0) + spent
+        levels[curve["kind"]] = {
+            seed: [found[k] for k in range(wanted)] for seed, found in points.items() if len(found) == wanted
+        }
+    if len(curves) < 2 or not levels.get(REFERENCE):
+        return None
+    steps = {curve["kind"]: curve["steps"] for curve in curves}
+    kinds = [
+        {
+            "kind": kind,
+            "steps": steps[kind],
+            "seconds": statistics.mean(seconds[kind][seed] for seed in levels[kind]),
+            "levels": [plain(level) for level in found],
+        }
+        for kind, found in calibrate(levels).items()
+    ]
+    return {"arm": study["baseline"], "budgets": study["budgets"], "kinds": kinds}
+
+
 def _run(run: dict[str, Any], chosen: set[Any]) -> dict[str, Any]:
     key, data = run["key"], run["data"]
     flags = [flag for flag in ("drifted", "resumed") if data.get(flag)]
     points = [
-        {name: point[name] for name in ("point", "step", "epoch", "seconds", "metric", "train_loss", "flops")}
+        {name: point.get(name) for name in POINT}  # older studies lack some
         for point in run["points"]
     ]
     return {
@@ -233,7 +297,8 @@ def _run(run: dict[str, Any], chosen: set[Any]) -> dict[str, Any]:
         "phases": data.get("phases", {}),
         "excluded": data.get("excluded", {}),
         "flops": points[-1]["flops"] if points else 0.0,
-        "memory": run["points"][-1]["memory"] if points else None,
+        "memory": points[-1]["memory"] if points else None,
+        "energy": points[-1]["energy"] if points else None,
         "inference": data.get("inference", {}),
         "weights": data.get("weights", ""),
         "calibration": data.get("calibration", {}),
@@ -279,5 +344,6 @@ def data_from_logs(
         "clock_excludes": [],
     }
     return {
-        "version": 1, "study": study, "analysis": plain, "runs": [], "power": None, "environment": {}, "notes": [],
+        "version": VERSION, "study": study, "analysis": plain, "calibration": None, "runs": [], "power": None,
+        "environment": {}, "notes": [],
     }  # fmt: skip

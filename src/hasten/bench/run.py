@@ -20,6 +20,7 @@ from hasten._core.checks import NonFiniteError
 from hasten._core.clock import Tick
 from hasten._core.norm import frozen_batch_norm_statistics
 from hasten._core.rng import fork, seed_globals, stream
+from hasten._core.trace import Trace
 from hasten.program import Program
 
 from .build import Built, checked_loss
@@ -27,6 +28,8 @@ from .flops import FlopCounter
 from .ledger import Ledger
 
 __all__ = ["NonFiniteError", "Run"]
+
+LOGGED = 400  # learning rates of a run that are kept, as many as the report draws of a schedule
 
 
 @dataclass
@@ -40,7 +43,10 @@ class _Hooks:
 
 
 class Run:
-    """The state of one training run (`hasten.program.RunState`)."""
+    """The state of one training run (`hasten.program.RunState`).
+
+    Of a learning-rate schedule in seconds, whose values no other run will have again, `logged` keeps what was used.
+    """
 
     def __init__(self, program: Program, built: Built, *, seed: int, device: torch.device, ledger: Ledger) -> None:
         self.program, self.seed, self.device, self.ledger = program, seed, device, ledger
@@ -48,9 +54,10 @@ class Run:
         self.built = built
         self.tick = Tick(0, 0, 1)
         self.loss_sum, self.loss_steps = 0.0, 0
+        self._trace = Trace(LOGGED) if built.schedule.unit == "seconds" else None
         self._batch: Any = None
         self._passes = 0
-        self._flops = FlopCounter(self.model)
+        self._flops = FlopCounter(self.model, compiled=program.compile is not None)
         self._modules = list(self.model.modules())
         # A wrapper that evaluates the gradient more than once a step takes the closure; others do not need it.
         self._needs_closure = bool(getattr(self.optimizer, "needs_closure", False))
@@ -60,6 +67,11 @@ class Run:
         for hook in hooks:
             if hasattr(hook, "setup"):
                 hook.setup(self)
+
+    @property
+    def logged(self) -> list[tuple[int, float]]:
+        """(step, multiplier) of a schedule in seconds, thinned evenly; empty for any other, which can be asked."""
+        return [] if self._trace is None else list(self._trace.points)
 
     def generator(self, name: str) -> torch.Generator:
         """The random stream of this entry at this step."""
@@ -102,6 +114,8 @@ class Run:
         multiplier = self.built.schedule.at(tick)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * multiplier
+        if self._trace is not None:
+            self._trace.add(tick.step, multiplier)
 
     def _closure(self) -> Tensor:
         """Zero the gradients, run forward and backward over the batch, return the mean loss."""
@@ -186,16 +200,27 @@ class Run:
             "hooks": {name: hook.state_dict() for name, hook in hooks.items() if hasattr(hook, "state_dict")},
             "ledger": self.ledger.state_dict(),
             "loss": [self.loss_sum, self.loss_steps],
+            **({} if self._trace is None else {"logged": self._trace.state_dict()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put a checkpoint's state into the built objects; each hook re-applies what it holds."""
+        self._load(state)
+        if self._trace is not None and "logged" in state:
+            self._trace.load_state_dict(state["logged"])
+        self.ledger.load_state_dict(state["ledger"])
+
+    def rewind(self, state: dict[str, Any]) -> None:
+        """Go back to an earlier state of this run; what was spent since then is charged to "branches"."""
+        self._load(state)
+        self.ledger.rewind(state["ledger"])
+
+    def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name, hook_state in state["hooks"].items():
             self.built.hooks[name].load_state_dict(hook_state)
         self.loss_sum, self.loss_steps = state["loss"]
-        self.ledger.load_state_dict(state["ledger"])
 
 
 class Predictor(nn.Module):

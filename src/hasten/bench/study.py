@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from hasten._core.checks import check, finite, refuse
 from hasten._core.clock import parse_seconds
 from hasten._core.machine import logical_cores, physical_cores
 
+from .archive import opened
 from .driver import Driver, Settings
 from .environment import digest, environment
 from .plan import Arms, Plan, make_plan
 from .progress import Progress
-from .results import describe, study_data
+from .results import curves_of, describe, study_data
 from .store import FILE, Store
 from .workloads import Workload, load
 
@@ -57,10 +59,14 @@ class Study:
         return table(self.data, width=width, color=False, unicode=True)
 
     def report(self, path: str | Path | None = None) -> Path:
-        """Write the report, one self-contained HTML page; beside it nothing. Default: `report.html` in the folder."""
+        """Write the report, one self-contained HTML page; beside it nothing.
+
+        Default: `report.html` in the folder; of an archive its name with `.html`, beside it.
+        """
         from .report.export import write_report
 
-        target = Path(path) if path is not None else self.folder / "report.html"
+        default = self.folder.with_suffix(".html") if self.folder.is_file() else self.folder / "report.html"
+        target = Path(path) if path is not None else default
         write_report(self.data, target)
         return target
 
@@ -83,6 +89,8 @@ def compare(
     duration: str | None = None,
     points: int | None = None,
     mult: float | None = None,
+    decay: float | None = None,
+    calibrate: bool = False,
     budget: str | float | None = None,
     margin: float | None = None,
     out: str | Path | None = None,
@@ -100,11 +108,14 @@ def compare(
         arms: name -> list of methods (or a `Program`). The first is the baseline unless `baseline` names another.
         seeds: how many, or which.
         baseline: the arm that the others are compared with.
-        curve: "cyclic" (one run yields every point), "separate" (one run per point), or "auto": cyclic unless an arm
-            does something that a cyclic run cannot show.
+        curve: "cyclic" (one run yields every point), "separate" (one run per point), "branch" (one trunk at a constant
+            rate, a decay of its own for every point), or "auto": cyclic unless an arm does something that a cyclic run
+            cannot show.
         duration: training length such as "15ep"; default: the workload's.
         points: budgets on the curve; default: the workload's.
         mult: ratio of successive cycle lengths, at least 1; default: the workload's.
+        decay: of a branch curve, the share of every budget that decays, in (0, 1); default 0.2.
+        calibrate: also run the baseline in the two other kinds of curve, to see what the kind does to the levels.
         budget: wall time such as "10min"; a seed that is not expected to fit is not started.
         margin: the loss in the metric that you would accept, given beforehand, for "no loss" statements.
         out: the study's folder; default `runs/<workload>-<8 hex digits of the question>`.
@@ -127,7 +138,7 @@ def compare(
     """
     plan = plan_study(
         workload, arms, seeds=seeds, baseline=baseline, curve=curve, duration=duration, points=points, mult=mult,
-        device=device,
+        decay=decay, calibrate=calibrate, device=device,
     )  # fmt: skip
     check_pair(plan)
     return run_study(plan, budget=budget, margin=margin, out=out, workers=workers, quiet=quiet)
@@ -161,6 +172,8 @@ def run_study(
         driver = Driver(plan, store, settings, progress)
         margin = _first_margin(store, margin)
         store.put("plan", describe(plan))
+        if plan.controls or store.get("curves") is None:  # a study keeps the controls it was once given
+            store.put("curves", curves_of(plan))
         store.put("title", describe(plan)["title"])
         store.put("environment_digest", digest(environment(plan.device)))
         store.put("command", command)
@@ -228,12 +241,12 @@ def power_of(plan: Plan) -> dict[str, Any] | None:
 
 
 def open_study(folder: str | Path, *, margin: float | None = None) -> Study:
-    """The study in a folder, as far as it has come. Nothing that it names is imported."""
+    """The study in a folder or in an archive of `hasten archive`, as far as it has come.
+
+    Nothing that it names is imported.
+    """
     check_margin(margin)
-    store = Store(Path(folder), read_only=True)
-    try:
+    with opened(folder) as place, contextlib.closing(Store(place, read_only=True)) as store:
         if store.get("plan") is None:
             raise refuse("report", "a study that has begun", str(folder), "Run `hasten compare` first.")
         return Study(Path(folder), study_data(store, margin=margin))
-    finally:
-        store.close()

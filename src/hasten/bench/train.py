@@ -4,6 +4,10 @@
         for each step: hooks, schedule, batch, transforms, forward, backward, optimizer, hooks     <- on the clock
         evaluate, write a checkpoint, tell the observer                                            <- off the clock
 
+Of a branch curve every cycle starts at 0: it shares the trunk with the others up to its fork. There a snapshot is
+taken, and after the evaluation the run goes back to it, with its clock: what stands on the clock of a point is what
+a run to that point alone would have spent, the rest is charged to "branches".
+
 Same program, seed, machine and versions: the same bits, also after a crash and a resume, because nothing random is
 carried from step to step and the checkpoint holds everything else.
 """
@@ -12,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +55,7 @@ class Point:
     train_loss: float  # mean over the cycle
     flops: float
     memory: int | None  # peak bytes so far
+    energy: float | None = None  # joules on the training clock so far
 
 
 @dataclass
@@ -64,6 +69,7 @@ class Result:
     inference: dict[str, float] = field(default_factory=dict)
     parameters: int = 0
     weights: str = ""  # digest of the final weights
+    schedule: list[tuple[int, float]] = field(default_factory=list)  # of one in seconds: (step, multiplier) as used
     resumed: bool = False
     stopped: bool = False
 
@@ -80,6 +86,8 @@ class Task:
         metric: `(model, test) -> float`.
         device: "cpu" or "cuda".
         workers: loader processes (datasets only).
+        forks: of a branch curve, the step at which each cycle leaves the trunk.
+        energy: measure energy; only where the machine runs nothing else.
     """
 
     program: Program
@@ -89,6 +97,8 @@ class Task:
     metric: Callable[[nn.Module, Any], float]
     device: str = "cpu"
     workers: int = 0
+    forks: tuple[int, ...] = ()
+    energy: bool = False
 
 
 def total_steps(program: Program, source: BatchSource) -> int:
@@ -147,15 +157,19 @@ class _Loop:
         should_stop: Callable[[], bool],
     ) -> None:
         check(bool(task.cycles) and task.cycles[0][0] == 0, "train", "cycles that start at step 0", task.cycles)
+        # Where each cycle leaves the trunk; at its own end where there is no trunk.
+        self.forks = task.forks or tuple(end for _, end, _ in task.cycles)
+        check(len(self.forks) == len(task.cycles), "train", "one fork a cycle", task.forks)
+        self.trunk: dict[str, Any] | None = None  # while on a branch: where to go back to
         self.task, self.checkpoint, self.every = task, checkpoint, checkpoint_seconds
         self.observe, self.should_stop = observe, should_stop
         self.result = Result()
-        self.ledger = ledger = Ledger(device)
+        self.ledger = ledger = Ledger(device, energy=task.energy)
         reset_peak_memory(device)
         program = task.program
         # What a checkpoint must agree with: another version of torch would continue with other bits.
         cycles = [list(cycle) for cycle in task.cycles]
-        self.identity = [program.fingerprint(), digest(environment(task.device)), task.seed, cycles]
+        self.identity = [program.fingerprint(), digest(environment(task.device)), task.seed, cycles, list(task.forks)]
         with ledger.off("data"):
             with fork(task.seed, "data"):
                 data = program.data.build()(task.seed)
@@ -166,6 +180,7 @@ class _Loop:
             self.tokens = tokens_per_sample(self.source)
             test = task.test()
             self.test = map_tensors(lambda tensor: tensor.to(device), test) if isinstance(test, (tuple, dict)) else test
+        self._batches: Iterator[Any] | None = None  # from the current step on
         self.live = Run(
             program, build(program, seed=task.seed, device=device), seed=task.seed, device=device, ledger=ledger
         )
@@ -174,24 +189,55 @@ class _Loop:
         self.saved = self.told = time.monotonic()
 
     def run(self) -> Result:
-        batches = self.source.batches(self.step)
         self.ledger.start()
-        for start, end, point in self.task.cycles:
-            if self.step >= end:
-                continue
-            if self.step == start:
-                self.live.loss_sum, self.live.loss_steps = 0.0, 0
-            while self.step < end:
-                loss = self.live.step(self._tick(start, end), batches)
-                self.live.loss_sum += loss
-                self.live.loss_steps += 1
-                self.step += 1
-                self._housekeeping(point, end)
-            self._evaluate(point)
-            if self.should_stop() and end != self.task.cycles[-1][1]:
+        cycles = self.task.cycles
+        for index in range(len(self.result.points), len(cycles)):
+            self._cycle(index)
+            if self.should_stop() and index + 1 < len(cycles):
                 self.result.stopped = True
                 break
         return self._finish()
+
+    def _cycle(self, index: int) -> None:
+        """Train to the end of a cycle and evaluate; a branch then goes back to its trunk, unless it is the last."""
+        start, end, point = self.task.cycles[index]
+        fork = self.forks[index]
+        if self.step == start:
+            self.live.loss_sum, self.live.loss_steps = 0.0, 0
+        if self._batches is None:
+            self._batches = self.source.batches(self.step)
+        self._train(start, end, until=min(fork, end))
+        if fork < end:
+            self._branch_off()
+            self._train(start, end, until=end)
+        self._evaluate(point)
+        if fork < end and index + 1 < len(self.task.cycles):
+            self._back_to_trunk()
+        if self.checkpoint is not None:
+            self._save()
+
+    def _train(self, start: int, end: int, *, until: int) -> None:
+        assert self._batches is not None
+        while self.step < until:
+            loss = self.live.step(self._tick(start, end), self._batches)
+            self.live.loss_sum += loss
+            self.live.loss_steps += 1
+            self.step += 1
+            self._housekeeping(end)
+
+    def _branch_off(self) -> None:
+        """Remember the trunk, as a checkpoint in memory; a run resumed on a branch remembers it already."""
+        if self.trunk is None:
+            with self.ledger.off("checkpoint"):
+                self.trunk = {"step": self.step, "run": checkpoints.pack(self.live.state_dict())}
+
+    def _back_to_trunk(self) -> None:
+        assert self.trunk is not None
+        with self.ledger.off("checkpoint"):
+            self.step = int(self.trunk["step"])
+            self.live.tick = self._tick_at(self.step)
+            self.live.rewind(checkpoints.unpack(self.trunk["run"], self.ledger.device))
+            self.trunk, self._batches = None, None
 
     def _tick(self, start: int, end: int) -> Tick:
         source = self.source
@@ -199,15 +245,20 @@ class _Loop:
             self.step, start, end, self.ledger.seconds, source.steps_per_epoch, source.batch_size, self.tokens
         )  # fmt: skip
 
-    def _housekeeping(self, point: int, end: int) -> None:
+    def _housekeeping(self, end: int) -> None:
         """Between steps: a progress event twice a second, a checkpoint now and then; never at the end of a cycle."""
         now = time.monotonic()
         if now - self.told >= 0.5:
             with self.ledger.off("reporting"):
-                self.observe({"event": "progress", "step": self.step, "of": self.task.cycles[-1][1]})
+                self.observe({"event": "progress", "step": self._taken()})
             self.told = now
         if self.checkpoint is not None and self.step != end and now - self.saved >= self.every:
             self._save()
+
+    def _taken(self) -> int:
+        """Steps of this run so far, those of finished branches too."""
+        ended = zip(self.task.cycles[: len(self.result.points)], self.forks, strict=False)
+        return self.step + sum(end - fork for (_, end, _), fork in ended)
 
     def _evaluate(self, index: int) -> None:
         with self.ledger.off("evaluation"):
@@ -225,12 +276,11 @@ class _Loop:
             train_loss=self.live.loss_sum / self.live.loss_steps,
             flops=self.ledger.flops,
             memory=peak_memory(self.ledger.device),
+            energy=self.ledger.energy,
         )
         self.result.points.append(point)
         with self.ledger.off("reporting"):
             self.observe({"event": "point", **asdict(point)})
-        if self.checkpoint is not None:
-            self._save()
 
     def _save(self) -> None:
         with self.ledger.off("checkpoint"):
@@ -239,6 +289,7 @@ class _Loop:
                 "step": self.step,
                 "points": [asdict(point) for point in self.result.points],
                 "run": self.live.state_dict(),
+                "trunk": self.trunk,
             }
             assert self.checkpoint is not None
             try:
@@ -255,16 +306,18 @@ class _Loop:
             return 0
         if state.get("identity") != self.identity:
             return 0
+        self.result.points = [Point(**point) for point in state["points"]]
         self.live.tick = self._tick_at(state["step"])
         self.live.load_state_dict(state["run"])
+        self.trunk = state["trunk"]
         self.result.resumed = True
-        self.result.points = [Point(**point) for point in state["points"]]
         for point in self.result.points:
             self.observe({"event": "point", **asdict(point)})
         return int(state["step"])
 
     def _tick_at(self, step: int) -> Tick:
-        start, end, _ = next((c for c in self.task.cycles if c[0] <= step < c[1]), self.task.cycles[-1])
+        """The tick before the update at `step`, in the cycle whose point comes next."""
+        start, end, _ = self.task.cycles[min(len(self.result.points), len(self.task.cycles) - 1)]
         source = self.source
         return Tick(step, start, end, 0.0, source.steps_per_epoch, source.batch_size, self.tokens)
 
@@ -276,6 +329,7 @@ class _Loop:
         result.scored_samples = ledger.scored_samples
         result.parameters = sum(p.numel() for p in self.live.model.parameters())
         result.weights = weights_digest(self.live.model)
+        result.schedule = self.live.logged
         return result
 
 

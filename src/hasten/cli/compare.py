@@ -26,6 +26,8 @@ def compare(
     duration: str | None = None,
     points: int | None = None,
     mult: float | None = None,
+    decay: float | None = None,
+    calibrate: bool = False,
     budget: str | None = None,
     margin: float | None = None,
     out: Path | None = None,
@@ -52,13 +54,17 @@ def compare(
     seeds
         Seeds per arm.
     curve
-        auto, cyclic (one run gives every point) or separate (one run per point).
+        auto, cyclic (one run gives every point), separate (one run per point) or branch (a trunk, a decay per point).
     duration
         Training length: 15ep, 500step, 2e6tok.
     points
         Budgets on the curve.
     mult
         Ratio of successive cycle lengths.
+    decay
+        With branch curves: the share of every budget that decays.
+    calibrate
+        Also run the baseline in the other kinds of curve, and report what the kind does to its levels.
     budget
         Wall time: 90s, 10min, 2h. A seed that is not expected to fit is not started.
     margin
@@ -91,7 +97,7 @@ def compare(
     _check_settings(budget, margin, workers)
     plan = _plan(
         workload, arms, baseline=baseline, seeds=seeds, curve=curve, duration=duration, points=points, mult=mult,
-        device=device,
+        decay=decay, calibrate=calibrate, device=device,
     )  # fmt: skip
     print(_plan_text(plan, budget, workers), file=sys.stderr)
     if dry_run:

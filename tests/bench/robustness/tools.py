@@ -93,12 +93,13 @@ def outcomes(folder: Path) -> dict[str, Any]:
     runs, status = store.runs(), store.get("status")
     store.close()
     chosen = counting(runs)
-    metrics: dict[tuple[str, int, int], set[float]] = {}
+    metrics: dict[tuple[Any, ...], set[float]] = {}
     for run in runs:
         for point in run["points"]:
-            metrics.setdefault((run["key"].arm, run["key"].seed, point["point"]), set()).add(point["metric"])
+            key = run["key"]
+            metrics.setdefault((key.arm, key.seed, key.curve, point["point"]), set()).add(point["metric"])
     weights = {
-        (run["key"].arm, run["key"].seed, run["key"].first): run["data"].get("weights")
+        (run["key"].arm, run["key"].seed, run["key"].curve, run["key"].first): run["data"].get("weights")
         for run in runs
         if run["key"] in chosen
     }

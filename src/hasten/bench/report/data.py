@@ -14,12 +14,10 @@ from collections.abc import Iterator
 from typing import Any, Literal, TypedDict, cast
 
 from ..._core.checks import check, describe, near, refuse
+from .upgrade import ANALYSIS_VERSION, VERSION, upgrade
 
-__all__ = ["VERSION", "Arm", "Calibration", "Inference", "Point", "Power", "Report", "Run", "Schedule", "Study"]
-__all__ += ["arm_names", "counted", "prepare", "printable", "validate"]
-
-VERSION = 1
-ANALYSIS_VERSION = 1  # of `Analysis.to_json()`, see bench/stats/summary.py
+__all__ = ["VERSION", "Arm", "Calibration", "CurveCalibration", "CurveLevels", "Inference", "Level", "Point", "Power"]
+__all__ += ["Report", "Run", "Schedule", "Study", "arm_names", "counted", "prepare", "printable", "validate"]
 
 Seed = int | str
 
@@ -46,7 +44,7 @@ class Study(TypedDict):
     title: str
     workload: str
     summary: str  # one sentence about the workload
-    curve: Literal["cyclic", "separate"]
+    curve: Literal["cyclic", "separate", "branch"]
     curve_reason: str  # why this kind
     baseline: str
     seeds: list[Seed]  # planned
@@ -90,6 +88,8 @@ class Point(TypedDict):
     metric: float | None
     train_loss: float | None
     flops: float | None
+    memory: int | None  # peak bytes of the run so far
+    energy: float | None  # joules on the training clock so far
 
 
 class Run(TypedDict):
@@ -106,6 +106,7 @@ class Run(TypedDict):
     excluded: dict[str, float]  # seconds off the clock, by reason
     flops: float | None
     memory: int | None  # peak bytes
+    energy: float | None  # joules on the training clock; None where the machine does not tell
     inference: Inference | None
     weights: str | None  # digest of the final weights
     calibration: Calibration | None
@@ -120,12 +121,42 @@ class Power(TypedDict):
     mde: dict[str, Any]
 
 
+class Level(TypedDict):
+    """One budget of one kind of curve: the mean over seeds, and how far it lies from separate runs, in pairs."""
+
+    metric: float  # in the user's own units and sign
+    low: float | None  # t interval of the mean
+    high: float | None
+    bias: float | None  # this kind minus separate runs, mean of the paired differences; None for separate runs
+    bias_low: float | None
+    bias_high: float | None
+    n: int  # seeds
+
+
+class CurveLevels(TypedDict):
+    """One kind of curve of the calibrated arm."""
+
+    kind: Literal["cyclic", "separate", "branch"]
+    steps: int  # optimizer steps of a whole curve from one seed
+    seconds: float | None  # training time of a whole curve from one seed, mean
+    levels: list[Level]  # one per budget
+
+
+class CurveCalibration(TypedDict):
+    """What the kind of curve does to the levels: one arm, measured in every kind from the same seeds."""
+
+    arm: str
+    budgets: list[str]
+    kinds: list[CurveLevels]  # separate runs first
+
+
 class Report(TypedDict):
     """Everything a report shows. `analysis` is `Analysis.to_json()`; None with fewer than one complete pair."""
 
     version: int
     study: Study
     analysis: dict[str, Any] | None
+    calibration: CurveCalibration | None
     runs: list[Run]  # empty where only the analysis is known (somebody's own logs)
     power: Power | None
     environment: dict[str, Any]
@@ -133,7 +164,7 @@ class Report(TypedDict):
 
 
 def validate(data: Any) -> Report:
-    """`data` as a `Report`, after checking version, keys and types.
+    """`data` as a `Report`, after checking version, keys and types; older versions are brought up to date first.
 
     Args:
         data: what `json.loads` returned, or what a study's driver built.
@@ -144,10 +175,11 @@ def validate(data: Any) -> Report:
 
     >>> validate({"version": 99})
     Traceback (most recent call last):
-    ValueError: report: expected version 1, got 99. Update hasten to read a newer report.
+    ValueError: report: expected version 2, got 99. Update hasten to read a newer report.
     """
     check(isinstance(data, dict) and "version" in data, "report", "the data of a report: a dict with a version", data,
           "Pass what hasten.bench.report.to_json wrote.")  # fmt: skip
+    data = upgrade(data)
     check(data["version"] == VERSION and type(data["version"]) is int, "report", f"version {VERSION}", data["version"],
           "Update hasten to read a newer report.")  # fmt: skip
     _check(data, Report, "")

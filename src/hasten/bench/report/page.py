@@ -16,12 +16,16 @@ from typing import Any
 
 from ..._core.checks import missing_extra
 from . import charts, tables, words
+from .calibration import calibration_reading, calibration_table
 from .data import Report, prepare
+from .frontier import frontier_reading, frontier_sentence, frontier_table
+from .heat import heat_key, heat_map
+from .interactions import INTERACTIONS, interaction_lines, interactions_table
 from .markup import Html, element, join, json_script
 from .tables import badge, facts, scroll
 from .words import duration, joined, number
 
-__all__ = ["render", "vega_bundle"]
+__all__ = ["document", "render", "vega_bundle"]
 
 
 def render(data: dict[str, Any] | Report) -> str:
@@ -39,28 +43,42 @@ def render(data: dict[str, Any] | Report) -> str:
     """
     report = prepare(data)
     figures = charts.figures(report)
-    bundle, script = vega_bundle(), _asset("page.js")
-    study = report["study"]
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_policy([bundle, script])),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="generator", content="hasten"),
-        element("title", study["title"]),
-        element("style", Html(_asset("style.css"))),
-    )
     main = element(
         "main",
         _header(report),
         _answer(report),
         _sure(report),
-        _figures(figures),
+        _charts(figures),
+        _axes(figures),
+        _frontier(report, figures),
+        _interactions(report),
+        _calibration(report, figures),
         _details(report),
         _reading(report),
     )
-    specs = json_script("charts", {figure.name: figure.spec() for figure in figures})
-    scripts = join((specs, element("script", Html(bundle)), element("script", Html(script))))
+    return document(report["study"]["title"], main, {figure.name: figure.spec() for figure in figures})
+
+
+def document(title: str, main: Html, specs: dict[str, Any]) -> str:
+    """A complete HTML page around `main`, with the charts that its `data-chart` places name.
+
+    Args:
+        title: of the window.
+        main: the content.
+        specs: name of a chart -> its Vega-Lite specification; without any the chart library is left out.
+    """
+    bundle, script = vega_bundle() if specs else "", _asset("page.js")
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(filter(None, [bundle, script]))),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="generator", content="hasten"),
+        element("title", title),
+        element("style", Html(_asset("style.css"))),
+    )
+    code = [element("script", Html(text)) for text in (bundle, script) if text]
+    scripts = join((json_script("charts", specs), *code))
     return f"<!doctype html>\n{element('html', head, element('body', main, scripts), lang='en')}\n"
 
 
@@ -115,8 +133,9 @@ def _answer(data: Report) -> Html:
             "budgets": f"Gain in {data['study']['metric']} at equal training time",
             "targets": "Speedup to reach the same quality",
         }
-        looks = [(title, tables.glance(data, field, title)) for field, title in headings.items()]
-        parts.append(element("div", *(scroll(title, made) for title, made in looks if made), class_="glances"))
+        maps = [(title, heat_map(data, field, title)) for field, title in headings.items()]
+        parts.append(element("div", *(scroll(title, made) for title, made in maps if made), class_="glances"))
+        parts.append(heat_key(data))
     return _section("answer", "Which of these pay?", *parts)
 
 
@@ -175,10 +194,14 @@ _CURVES = {
     "cyclic": "Cyclic curve: one run per arm and seed gives all points, the learning rate completes one cycle per "
     "budget. Levels differ a little from separate runs; differences between arms carry over.",
     "separate": "Separate runs: every point is a complete training run with its own learning-rate schedule.",
+    "branch": "Branch curve: one trunk at a constant learning rate, and for every budget its own decay from it; it "
+    "is compared with branch curves only. On the clock of a point are the trunk and its own decay; the time of the "
+    "other branches is counted as “branches”, off the clock.",
 }
 
 
-def _figures(figures: Iterable[charts.Figure]) -> Html:
+def _figures(figures: Iterable[charts.Figure], section: str) -> Html | None:
+    """The figures of one section side by side; None without any."""
     made = [
         element(
             "figure",
@@ -188,15 +211,52 @@ def _figures(figures: Iterable[charts.Figure]) -> Html:
             class_="wide" if figure.wide else None,
         )
         for figure in figures
+        if figure.section == section
     ]
+    return element("div", *made, class_=f"figures {section}") if made else None
+
+
+def _charts(figures: list[charts.Figure]) -> Html:
     hint = element("noscript", element("p", "The charts need JavaScript; the tables below do not."))
-    return _section("charts-title", "Charts", hint, element("div", *made, class_="figures"))
+    return _section("charts-title", "Charts", hint, _figures(figures, "charts"))
+
+
+def _axes(figures: list[charts.Figure]) -> Html | None:
+    made = _figures(figures, "axes")
+    hint = "Verdicts are about time. What else training takes explains them, and decides nothing."
+    return made and _section("axes", "Other axes", element("p", hint, class_="quiet"), made)
+
+
+def _frontier(data: Report, figures: list[charts.Figure]) -> Html | None:
+    made = frontier_table(data)
+    if made is None:
+        return None
+    reading = element("p", frontier_reading(data), class_="quiet after")
+    parts = (element("p", frontier_sentence(data)), _figures(figures, "frontier"), made, reading)
+    return _section("frontier", "Which arm for how much time?", *parts)
+
+
+def _interactions(data: Report) -> Html | None:
+    """One sentence per design; all readings are among the numbers."""
+    lines = [element("li", line) for line in interaction_lines(data)]
+    if not lines:
+        return None
+    reading = element("p", INTERACTIONS, class_="quiet")
+    return _section("interactions", "Do the methods add up?", element("ul", *lines), reading)
+
+
+def _calibration(data: Report, figures: list[charts.Figure]) -> Html | None:
+    if data["calibration"] is None:
+        return None
+    reading = element("div", *(element("p", text) for text in calibration_reading(data)))
+    halves = element("div", reading, _figures(figures, "calibration"), class_="halves")
+    return _section("calibration", "What does the kind of curve change?", halves, calibration_table(data))
 
 
 def _details(data: Report) -> Html:
     parts = _effects(data)
     if data["runs"]:
-        parts += [element("h3", "Time and costs"), tables.phases_table(data), tables.costs_table(data)]
+        parts += [element("h3", "Time and costs"), tables.phases_table(data), tables.costs_table(data), _energy(data)]
         parts += [element("h3", "Every run"), tables.runs_table(data)]
     parts += [element("h3", "Arms"), facts((arm["name"], _arm(arm)) for arm in data["study"]["arms"])]
     parts += [element("h3", "What was asked"), _asked(data)]
@@ -224,7 +284,15 @@ def _effects(data: Report) -> list[Html | None]:
         "a second family of tests with an error rate of 5 % of its own, and no verdict."
     )
     order = [element("h3", "Order at equal steps"), element("p", hint, class_="quiet"), tables.order_list(analysis)]
-    return [*(tables.effects_table(data, field, caption) for field, caption in _EFFECTS.items()), *order]
+    effects = (tables.effects_table(data, field, caption) for field, caption in _EFFECTS.items())
+    return [*effects, *order, interactions_table(data)]
+
+
+def _energy(data: Report) -> Html | None:
+    """The one line about energy where no run has it."""
+    if any(run["energy"] is not None for run in data["runs"]):
+        return None
+    return element("p", "Energy: not readable on this machine.", class_="quiet after")
 
 
 def _arm(arm: Any) -> Html:
