@@ -88,7 +88,7 @@ def test_arms_of_the_workload_when_none_are_named(hasten: Hasten, tmp_path: Path
         (["W", "--arms", "base,c=gradient_clipping(kind='x')"], "gradient_clipping: expected kind among norm, value"),
         (["W", "--arms", "base", "--baseline", "bass"], "a baseline among the arms, got 'bass'. Did you mean base"),
         (["W", "--arms", "base", "--seeds", "0"], "compare: expected seeds, each once, got 0"),
-        (["W", "--arms", "base", "--curve", "round"], "curve 'auto', 'cyclic' or 'separate', got 'round'"),
+        (["W", "--arms", "base", "--curve", "round"], "'separate', 'branch', got 'round'"),
         (
             ["W", "--arms", "f=layer_freezing", "--curve", "cyclic"],
             "cannot be undone at the end of a cycle. Use --curve",
@@ -261,3 +261,55 @@ def test_a_study_in_which_nothing_could_be_compared_has_failed() -> None:
     assert not _comparable(study("base"))
     assert not _comparable(study("blur"))
     assert not _comparable(study())
+
+
+# Branch curves, calibration, variants ---------------------------------------------------------------------------------
+
+ARMS = ("--arms", "base,soft=label_smoothing(0.2)")
+
+
+def test_a_branch_study_says_its_kind_and_its_steps(hasten: Hasten) -> None:
+    _, _, err = hasten(WORKLOAD, *ARMS, "--curve", "branch", "--decay", "0.5", "--duration", "13step", "--dry-run")
+    assert "10 runs over 5 seeds, 150 steps; one trunk per arm and seed, with a decay of its own for every point" in err
+
+
+def test_calibration_adds_the_baseline_in_the_other_kinds(hasten: Hasten) -> None:
+    words = (*ARMS, "--calibrate", "--decay", "0.5", "--duration", "13step", "--seeds", "2", "--workers", "1")
+    assert "10 runs over 2 seeds" in hasten(WORKLOAD, *words, "--dry-run")[2]  # cyclic 2, branch 1, separate 2 a seed
+    status, out, _ = hasten(WORKLOAD, *words, "--out", "study", "--json")
+    assert status == 0
+    kinds = json.loads(out)["calibration"]["kinds"]
+    assert [kind["kind"] for kind in kinds] == ["separate", "cyclic", "branch"]
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (("--decay", "0.5"), "no decay for a cyclic curve, got 0.5"),
+    (("--curve", "branch", "--decay", "1.5"), "decay"),
+    (("--curve", "branch"), "every budget has updates that decay"),
+    (("--variants", "widht"), "Did you mean width?"),
+])  # fmt: skip
+def test_what_makes_no_sense_beside_them(hasten: Hasten, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+    status, _, err = hasten(WORKLOAD, *ARMS, *words)
+    assert status == 2
+    assert told in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variants_are_studies_of_their_own(hasten: Hasten, tmp_path: Path) -> None:
+    words = (*ARMS, "--variants", "label_noise,batch", "--seeds", "1", "--points", "1", "--workers", "1")
+    _, _, err = hasten(WORKLOAD, *words, "--dry-run")
+    assert "3 studies, 6 runs in all" in err
+    assert "expected for all: about" in err
+    status, out, err = hasten(WORKLOAD, *words, "--out", "all")
+    assert status == 0
+    assert "label_noise" in out
+    for name in ("original", "label_noise", "batch"):
+        assert str(Path("all") / name / "report.html") in err
+        assert (tmp_path / "all" / name / "report.html").is_file()
+
+
+def test_options_that_logs_cannot_follow(hasten: Hasten) -> None:
+    for words in (("--variants",), ("--calibrate",), ("--decay", "0.1")):
+        status, _, err = hasten("--from", "runs.csv", *words)
+        assert status == 2
+        assert f"expected no {words[0]} beside --from" in err

@@ -35,6 +35,7 @@ def test_facts_of_this_machine():
     assert found["isa"] == dispatch.isa()
     assert found.get("isas", "").split() == list(dispatch.isas())
     assert found["cores"].endswith(" logical")
+    assert found["energy"].startswith("cpu: ")
     assert doctor.doctor() == 0
 
 
@@ -51,6 +52,20 @@ def test_missing_kernels_are_loud_but_no_error(monkeypatch):
     assert found["native"] == "! NO COMPILED KERNELS, slower reference code runs: no compiler worked"
     assert found["isa"] == "reference"
     assert doctor.doctor() == 0
+
+
+def test_energy_is_named_or_why_it_is_not_measured(monkeypatch):
+    from hasten.bench import energy
+
+    told = {"cpu": (None, "only root may read it"), "cuda": (object(), "one board through NVML")}
+    monkeypatch.setattr(energy, "find_meter", told.__getitem__)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert doctor._energy() == "cpu: not measured, only root may read it"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert doctor._energy() == "cpu: not measured, only root may read it; cuda: one board through NVML"
+    told["cpu"] = (object(), "2 processor packages through RAPL")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert doctor._energy() == "cpu: 2 processor packages through RAPL"
 
 
 def test_forced_isa_is_named(each_isa):

@@ -214,6 +214,7 @@ def study_data(store: Store, *, margin: float | None = None) -> dict[str, Any]:
     if isinstance(found, str):
         notes.append(found)
     machine = store.get("machine") or {}
+    energy = {"energy": told} if (told := store.get("energy")) else {}
     arms = [{name: arm[name] for name in arm if name != "program"} for arm in study["arms"]]
     return {
         "version": VERSION,
@@ -229,7 +230,7 @@ def study_data(store: Store, *, margin: float | None = None) -> dict[str, Any]:
         "calibration": calibration_of(asked, study, curves or []),
         "runs": [_run(run, counting(runs)) for run in runs],
         "power": store.get("power"),
-        "environment": {**environment, **machine},
+        "environment": {**environment, **machine, **energy},
         "notes": notes,
     }
 

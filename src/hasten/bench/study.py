@@ -13,6 +13,7 @@ from hasten._core.machine import logical_cores, physical_cores
 
 from .archive import opened
 from .driver import Driver, Settings
+from .energy import why_absent
 from .environment import digest, environment
 from .plan import Arms, Plan, make_plan
 from .progress import Progress
@@ -176,6 +177,7 @@ def run_study(
             store.put("curves", curves_of(plan))
         store.put("title", describe(plan)["title"])
         store.put("environment_digest", digest(environment(plan.device)))
+        store.put("energy", why_absent(plan.device, settings.workers) or "measured")
         store.put("command", command)
         store.put("margin", margin)
         power = power_of(plan)

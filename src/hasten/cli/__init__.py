@@ -20,6 +20,7 @@ __all__ = ["Interrupted", "UsageError", "main"]
 VERBS = {
     "compare": "Compare ways to train on a workload: which pay, at which budgets, how sure is that?",
     "report": "Write the report of a study as one HTML page.",
+    "memory": "Show what a program needs in memory: state, activations, peak.",
     "methods": "List the methods, or show one's arguments and card.",
     "schedule": "Draw a learning-rate schedule.",
     "doctor": "Say what is installed and what this machine offers.",

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from . import Interrupted, UsageError, command_line, offline
 from .arms import parse_arms
+from .expected import plan_text, several_text
 
 __all__ = ["compare"]
 
@@ -28,6 +29,7 @@ def compare(
     mult: float | None = None,
     decay: float | None = None,
     calibrate: bool = False,
+    variants: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     budget: str | None = None,
     margin: float | None = None,
     out: Path | None = None,
@@ -65,6 +67,9 @@ def compare(
         With branch curves: the share of every budget that decays.
     calibrate
         Also run the baseline in the other kinds of curve, and report what the kind does to its levels.
+    variants
+        Ask the same of variants of the workload: does the verdict survive? All, or among width, activation, norm,
+        label_noise, batch.
     budget
         Wall time: 90s, 10min, 2h. A seed that is not expected to fit is not started.
     margin
@@ -88,32 +93,69 @@ def compare(
     """
     offline(no_download)
     if from_ is not None:
-        _refuse_beside_logs(workload=workload, arms=arms, budget=budget, out=out, dry_run=dry_run or None)
+        _refuse_beside_logs(
+            workload=workload, arms=arms, budget=budget, out=out, dry_run=dry_run or None, variants=variants,
+            calibrate=calibrate or None, decay=decay,
+        )  # fmt: skip
         return _from_logs(from_, baseline=baseline, margin=margin, minimize=minimize, as_json=json)
     if workload is None:
         raise UsageError("compare: expected a workload. For example: hasten compare digits")
     if minimize:
         raise UsageError("compare: expected --minimize with --from only. A workload says MINIMIZE = True in its file.")
     _check_settings(budget, margin, workers)
-    plan = _plan(
-        workload, arms, baseline=baseline, seeds=seeds, curve=curve, duration=duration, points=points, mult=mult,
-        decay=decay, calibrate=calibrate, device=device,
-    )  # fmt: skip
-    print(_plan_text(plan, budget, workers), file=sys.stderr)
-    if dry_run:
-        return 0
+    asked = {
+        "baseline": baseline, "seeds": seeds, "curve": curve, "duration": duration, "points": points, "mult": mult,
+        "decay": decay, "calibrate": calibrate, "device": device,
+    }  # fmt: skip
+    running = {"budget": budget, "margin": margin, "out": out, "workers": workers}
+    if variants is not None:
+        return _survive(workload, arms, variants, asked, running, dry_run=dry_run, as_json=json)
+    return _study(_plan(workload, arms, **asked), running, dry_run=dry_run, as_json=json)
+
+
+def _study(plan: Any, running: dict[str, Any], *, dry_run: bool, as_json: bool) -> int:
+    """Run one study and show what it says."""
+    from hasten.bench.report.export import to_json
+    from hasten.bench.report.terminal import table
     from hasten.bench.study import run_study
 
-    command = command_line()
-    study = run_study(plan, budget=budget, margin=margin, out=out, workers=workers, command=command)
+    print(plan_text(plan, running["budget"], running["workers"]), file=sys.stderr)
+    if dry_run:
+        return 0
+    study = run_study(plan, **running, command=command_line())
     page = study.report()
-    _show(study.data, json)
+    _show(study.data, table, to_json if as_json else None)
     print(f"Report: {page}", file=sys.stderr)
-    if study.status == "interrupted":
+    return _status(study.status, [study])
+
+
+def _survive(
+    workload: str, arms: str | None, names: list[str], asked: dict[str, Any], running: dict[str, Any], *, dry_run: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Run a study and those of the workload's variants, and show which verdicts survive."""
+    from hasten.bench.robustness import plan_robustness, run
+    from hasten.bench.survival import table
+
+    plans = _plan(workload, arms, planner=plan_robustness, names=",".join(names) or None, **asked)
+    print(plan_text(plans.original, None, running["workers"]), file=sys.stderr)
+    print(f"{plans.text()}\n{several_text(plans, running['budget'], running['workers'])}", file=sys.stderr)
+    if dry_run:
+        return 0
+    found = run(plans, **running, command=command_line())
+    pages = found.reports()
+    _show(found.data, table, (lambda data: found.to_json()) if as_json else None)
+    print(f"Reports: {', '.join(map(str, pages))}", file=sys.stderr)
+    return _status(found.status, list(found.studies.values()))
+
+
+def _status(status: str, studies: list[Any]) -> int:
+    """The exit status of one study or several."""
+    if status == "interrupted":
         raise Interrupted
-    if study.status == "budget" and _complete_seeds(study) < 3:
+    if any(study.status == "budget" and _complete_seeds(study) < 3 for study in studies):
         return 3
-    return 0 if _comparable(study) else 1
+    return 0 if studies and all(map(_comparable, studies)) else 1
 
 
 def _refuse_beside_logs(**given: Any) -> None:
@@ -138,51 +180,20 @@ def _check_settings(budget: str | None, margin: float | None, workers: int | Non
         raise UsageError(str(error)) from error
 
 
-def _plan(workload: str, arms: str | None, **options: Any) -> Any:
-    """The checked plan; whatever is wrong here is a matter of usage, nothing has run."""
+def _plan(workload: str, arms: str | None, *, planner: Any = None, **options: Any) -> Any:
+    """The checked plan (of several studies, by their planner); whatever is wrong is a matter of usage, nothing ran."""
     from hasten.bench.study import check_pair, plan_study
     from hasten.bench.workloads import arms_of, load, module_of
 
     try:
         loaded = load(workload)
         text = arms if arms is not None else arms_of(loaded)
-        plan = plan_study(loaded, parse_arms(text, module_of(loaded)), **options)
-        check_pair(plan)
+        plan = (planner or plan_study)(loaded, parse_arms(text, module_of(loaded)), **options)
+        if planner is None:
+            check_pair(plan)
         return plan
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
-
-
-def _plan_text(plan: Any, budget: str | None, workers: int | None) -> str:
-    """Arms, runs, curve, expected time and disk, in a few lines."""
-    jobs = plan.jobs()
-    lines = [f"{plan.workload.name}: {plan.workload.summary}"] if plan.workload.summary else [plan.workload.name]
-    for name, program in plan.arms.items():
-        methods = " + ".join(str(method) for method in program.methods) or "the baseline program"
-        lines.append(f"  {name}: {methods}")
-    lines.append(f"{len(jobs)} runs over {len(plan.seeds)} seeds, {plan.steps():,} steps; {plan.reason}")
-    lines.append(f"budgets: {', '.join(plan.budgets())}")
-    lines.append(_expectation(plan, budget, workers))
-    return "\n".join(lines)
-
-
-def _expectation(plan: Any, budget: str | None, workers: int | None) -> str:
-    from hasten.bench.estimate import estimate
-    from hasten.bench.study import workers_of
-
-    processes = workers_of(workers, plan.device)
-    found = estimate(plan)
-    if found is None:
-        return "expected: unknown; the baseline could not take a few steps here"
-    megabytes = (found.checkpoint_bytes * processes + 4096 * len(plan.jobs())) / 1e6
-    limit, word = f", budget {budget}" if budget else "", "processes" if processes > 1 else "process"
-    return (
-        f"expected: about {_span(found.seconds / processes)} on {processes} {word}{limit}, {megabytes:.1f} MB of disk"
-    )
-
-
-def _span(seconds: float) -> str:
-    return f"{max(1, round(seconds))} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _comparable(study: Any) -> bool:
@@ -211,15 +222,16 @@ def _from_logs(path: Path, *, baseline: str | None, margin: float | None, minimi
         raise UsageError(f"compare --from: expected a CSV file in UTF-8, got other bytes in {path}.") from error
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
-    _show(data, as_json)
-    return 0
-
-
-def _show(data: dict[str, Any], as_json: bool) -> None:
     from hasten.bench.report.export import to_json
     from hasten.bench.report.terminal import table
 
-    if as_json:
+    _show(data, table, to_json if as_json else None)
+    return 0
+
+
+def _show(data: dict[str, Any], table: Any, to_json: Any) -> None:
+    """Print the answer: as a table for this terminal, or as JSON where `to_json` is given."""
+    if to_json is not None:
         print(to_json(data))
         return
     terminal = sys.stdout.isatty()

@@ -25,6 +25,7 @@ def facts() -> dict[str, str]:
         "numpy": _version("numpy"),
         **_native_facts(),
         **_machine_facts(),
+        "energy": _energy(),
         **_folder_facts(),
         **{f"extra {name}": line for name, line in _extras().items()},
     }
@@ -76,6 +77,22 @@ def _machine_facts() -> dict[str, str]:
     physical, load = machine.physical_cores(), machine.load_average()
     cores = f"{'unknown' if physical is None else physical} physical, {machine.logical_cores()} logical"
     return {"cores": cores, "load": "unknown" if load is None else " ".join(f"{value:.2f}" for value in load)}
+
+
+def _energy() -> str:
+    """What can be measured of the energy of a study that trains one run at a time, and else why not."""
+    from hasten.bench.energy import find_meter
+
+    devices = ["cpu"]
+    try:
+        import torch
+
+        devices += ["cuda"] if torch.cuda.is_available() else []
+    except ImportError:
+        pass  # said above
+    found = {device: find_meter(device) for device in devices}
+    lines = [f"{device}: {'' if meter else 'not measured, '}{why}" for device, (meter, why) in found.items()]
+    return "; ".join(lines)
 
 
 def _folder_facts() -> dict[str, str]:

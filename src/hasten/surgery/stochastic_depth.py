@@ -19,6 +19,7 @@ of `None` (an optimizer then applies momentum and weight decay), and its batch n
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,17 +74,18 @@ class StochasticDepth(nn.Module):
     def forward(
         self,
         x: Tensor,  # (batch, ...)
+        *others: Any,  # what else the branch takes, such as an attention mask
     ) -> Tensor:
         """`mask * branch(x)`; in eager block mode a zero of no dimensions where the branch is left out."""
         if not self.training or self.rate == 0:
-            return self.branch(x)
+            return self.branch(x, *others)
         if not self.drawn:
             fix = "Call draw_stochastic_depth(model, batch_size, generator) before the forward pass."
             raise RuntimeError(f"StochasticDepth: expected a mask drawn for this training pass, got none. {fix}")
         # Compiling is asked first, so that no compiled graph depends on `kept`, which changes with every draw.
         if self.method == "block" and not torch.compiler.is_compiling() and not self.kept:
             return x.new_zeros(())
-        out = self.branch(x)
+        out = self.branch(x, *others)
         mask = self.mask.to(out.dtype)
         if self.method == "sample":
             if out.shape[0] != mask.shape[0]:
@@ -96,6 +98,10 @@ class StochasticDepth(nn.Module):
     def flops_key(self) -> bool:
         """What the cost of the next pass depends on: whether the branch is computed."""
         return not self.training or self.kept
+
+    def compute_all(self) -> None:
+        """Compute the branch in the next pass, whatever was drawn, as a compiled graph does; for counting."""
+        self.kept = True
 
     def extra_repr(self) -> str:
         """The layer's arguments."""

@@ -6,6 +6,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from tests.contract import images, text
 from torch import Tensor
 
 from hasten.bench.workloads import NAMES, arms_of, load, module_of
-from hasten.bench.workloads.base import from_module, halves, probe, provides, test_part, train_part
+from hasten.bench.workloads.base import first_pass, from_module, halves, probe, provides, test_part, train_part
 from hasten.program import bind
 from hasten.schedules import cosine, warmup
 
@@ -73,6 +74,57 @@ def test_constants_of_the_curve_and_the_question() -> None:
     assert (made.paired_sd, made.summary) == (0.1, "one")
     assert (made.program.duration, made.program.batch_size) == ("7step", 5)
     assert made.program.schedule["schedule"] == call_of(cosine())
+
+
+WRONG = [
+    (
+        "BATCH_SIZE",
+        "64",
+        TypeError,
+        r"BATCH_SIZE a whole number of at least 1, got '64'\. For example BATCH_SIZE = 4\.",
+    ),
+    ("BATCH_SIZE", 64.0, TypeError, "BATCH_SIZE a whole number of at least 1, got 64.0"),
+    ("BATCH_SIZE", True, TypeError, "BATCH_SIZE a whole number of at least 1, got True"),
+    ("BATCH_SIZE", None, TypeError, "BATCH_SIZE a whole number of at least 1, got None"),
+    ("BATCH_SIZE", 0, ValueError, "BATCH_SIZE a whole number of at least 1, got 0"),
+    ("WARMUP", -1, ValueError, "WARMUP a whole number of at least 0, got -1"),
+    ("WARMUP", 2.5, TypeError, "WARMUP a whole number of at least 0, got 2.5"),
+    ("POINTS", 0, ValueError, "POINTS a whole number of at least 1"),
+    ("MULT", 0.5, ValueError, "MULT a number of at least 1, got 0.5"),
+    ("MULT", "2", TypeError, "MULT a number of at least 1, got '2'"),
+    ("LEARNING_RATE", "1e-3", TypeError, "LEARNING_RATE a number above 0, got '1e-3'"),
+    ("LEARNING_RATE", 0.0, ValueError, "LEARNING_RATE a number above 0, got 0.0"),
+    ("LEARNING_RATE", float("nan"), ValueError, "LEARNING_RATE a number above 0, got nan"),
+    ("WEIGHT_DECAY", -0.1, ValueError, "WEIGHT_DECAY a number of at least 0"),
+    ("DURATION", 10, TypeError, "DURATION a training length, got 10. For example DURATION = '10ep', '500step' or"),
+    ("DURATION", "10", ValueError, "DURATION a training length, got '10'"),
+    ("MINIMIZE", 1, TypeError, "MINIMIZE True or False, got 1"),
+    ("MINIMIZE", "False", TypeError, "MINIMIZE True or False, got 'False'"),
+    ("TARGET", "0.9", TypeError, "TARGET a finite number or None, got '0.9'"),
+    ("TARGET", float("inf"), ValueError, "TARGET a finite number or None, got inf"),
+    ("PAIRED_SD", 0, ValueError, "PAIRED_SD a number above 0 or None, got 0"),
+    ("METRIC", 3, TypeError, "METRIC a text, got 3"),
+    ("SUMMARY", None, TypeError, "SUMMARY a text, got None"),
+    ("OPTIMIZER", 3, TypeError, "OPTIMIZER 'sgd', 'adamw' or a function of parameter groups, got 3"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "error", "told"), WRONG)
+def test_a_constant_of_another_kind_is_named(name: str, value: Any, error: Any, told: str) -> None:
+    with pytest.raises(error, match=f"workload 'made': expected {told}"):
+        from_module(module(**{name: value}), "made")
+
+
+def test_momentum_is_checked_where_it_is_used() -> None:
+    with pytest.raises(TypeError, match="MOMENTUM a number of at least 0, got '0.9'"):
+        from_module(module(OPTIMIZER="sgd", MOMENTUM="0.9"), "made")
+
+
+def test_constants_may_be_numpys() -> None:
+    made = from_module(module(BATCH_SIZE=np.int64(8), LEARNING_RATE=np.float32(0.5), TARGET=np.float64(1)), "made")
+    assert type(made.program.batch_size) is int
+    assert made.program.optimizer["lr"] == 0.5
+    assert type(made.target) is float
 
 
 @pytest.mark.parametrize("missing", FOUR)
@@ -135,6 +187,18 @@ def test_a_probe_leaves_no_trace() -> None:
     assert probe(from_module(images, "images")) == {"float_inputs", "images", "logits", "cross_entropy"}
     assert probe(from_module(text, "text")) == {"logits", "cross_entropy"}
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_first_pass_shows_what_a_probe_sees() -> None:
+    seen = first_pass(from_module(images, "images"))
+    assert seen.samples == images.SAMPLES
+    assert [tuple(part.shape) for part in (*seen.batch, seen.outputs, seen.losses)] == [
+        (2, 1, 8, 8),
+        (2,),
+        (2, 3),
+        (2,),
+    ]
+    assert not seen.outputs.requires_grad
 
 
 def scalar_loss(outputs: Tensor, batch: Any) -> Tensor:
