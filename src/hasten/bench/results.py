@@ -21,7 +21,7 @@ from .stats.calibration import REFERENCE, calibrate
 from .stats.intervals import paired_t
 from .stats.schema import plain
 from .stats.summary import Analysis, analyse
-from .stats.table import Table
+from .stats.table import Seed, Table
 from .store import Store
 
 __all__ = ["analysis_of", "calibration_of", "curves_of", "data_from_logs", "describe", "inference_ratios", "rows_of"]
@@ -251,7 +251,7 @@ def calibration_of(
 ) -> dict[str, Any] | None:
     """What the kind of curve does to the baseline's levels; None without controls, or before any has ended."""
     chosen, wanted = counting(runs), len(study["ends"])
-    levels: dict[str, dict[int, list[float]]] = {}
+    levels: dict[str, dict[Seed, list[float]]] = {}
     seconds: dict[str, dict[int, float]] = {}
     for curve in curves:
         points: dict[int, dict[int, float]] = {}

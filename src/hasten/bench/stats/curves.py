@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..._core.checks import check
 
-__all__ = ["Bounds", "Curves", "equal_times", "gain", "log_speedup", "mean_log_speedup", "metric_at",
+__all__ = ["Bounds", "Curves", "common_times", "equal_times", "gain", "log_speedup", "mean_log_speedup", "metric_at",
            "qualities_of_gain", "stack", "time_at"]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -217,10 +217,26 @@ def equal_times(base: Curves, arm: Curves, points: Sequence[int]) -> Array:
     Returns:
         Shape (..., seeds, budgets).
     """
-    t = base.log_time[..., list(points)].mean(axis=-2, keepdims=True) + (_pace(base) + _pace(arm)) / 2
-    # The baseline's own ends first: where the arm is out of reach, the baseline's reading stays exact. The 1e-9 keeps
-    # a ratio of exactly `SLACK` on one side whatever the rounding.
-    for side in (base, arm):
+    return common_times(base, (base, arm), points)
+
+
+def common_times(base: Curves, sides: Sequence[Curves], points: Sequence[int]) -> Array:
+    """`equal_times` for any number of arms: one log time per seed and budget at which all `sides` are read.
+
+    Args:
+        base: baseline curves, shape (..., seeds, points): its mean times are the budgets.
+        sides: curves of the same seeds, whose mean pace moves the budget; the first is preferred where one is out of
+            reach of another.
+        points: indices of the baseline's points that are budgets.
+
+    Returns:
+        Shape (..., seeds, budgets).
+    """
+    pace = sum(map(_pace, sides[1:]), _pace(sides[0])) / len(sides)
+    t = base.log_time[..., list(points)].mean(axis=-2, keepdims=True) + pace
+    # The first side's ends first: where another is out of reach, its own reading stays exact. The 1e-9 keeps a ratio
+    # of exactly `SLACK` on one side whatever the rounding.
+    for side in sides:
         moved = np.clip(t, side.log_time[..., :1], side.log_time[..., -1:])
         t = np.where(np.abs(moved - t) <= math.log(SLACK) + 1e-9, moved, t)
     return t

@@ -11,16 +11,22 @@ import numpy as np
 from ..._core.checks import check, finite, fraction, near, positive, refuse
 from . import curves
 from .curves import Bounds, Curves
-from .intervals import resolution_of
+from .intervals import Array, resolution_of
 from .schema import Budget, Target
 from .table import Row, Seed, Table
 from .verdicts import MIN_SEEDS
 
-__all__ = ["FRACTIONS", "Pair", "Runs", "Study", "pair_up", "pose", "seed_notes"]
+__all__ = ["FRACTIONS", "Pair", "Runs", "Study", "is_at", "pair_up", "plain_label", "pose", "resolution", "seed_notes",
+           "thinned"]  # fmt: skip
 
 FRACTIONS = (0.5, 0.9, 1.0)  # of the baseline's final gain
 MAX_BUDGETS = 6  # more questions cost every one of them power; a dense log is thinned evenly in log time
 ACCURACY_MARGIN = 0.002  # 0.2 points of an accuracy in [0, 1]
+
+
+def is_at(row: Row, budget: Budget) -> bool:
+    """Is this evaluation at the budget's step, or where steps are not known at its point index?"""
+    return row.step == budget.step if budget.step is not None else row.point == budget.point
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,13 @@ class Runs:
         chosen = [self.finished[seed] for seed in seeds]
         return curves.stack([[r.time for r in run] for run in chosen], [[r.metric for r in run] for run in chosen])
 
+    def is_score(self) -> bool:
+        """Does the metric lie in [0, 1] in every run, as an accuracy does?"""
+        return all(0 <= row.metric <= 1 for run in self.finished.values() for row in run)
+
     def metric_at(self, budget: Budget, seed: Seed) -> float:
         """The raw metric at the budget's step (or point index), NaN if the run has no such point."""
-        for row in self.finished[seed]:
-            if (row.step == budget.step) if budget.step is not None else (row.point == budget.point):
-                return row.metric
-        return math.nan
+        return next((row.metric for row in self.finished[seed] if is_at(row, budget)), math.nan)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,6 @@ class Study:
     margin_source: str
     alpha: float
     minimize: bool
-    resolution: float
     inference: Mapping[str, float]
 
     @property
@@ -83,6 +89,8 @@ class Pair:
         base: the baseline's curves.
         curves: the arm's curves.
         steps: metric difference at equal steps, shape (seeds, budgets); unknown where a run has no such point.
+        resolution: the step in which the metric of these two arms counts, see `intervals.resolution_of`. Of the two
+            alone, so that no third arm changes a test of theirs.
     """
 
     arm: Runs
@@ -90,6 +98,7 @@ class Pair:
     base: Curves
     curves: Curves
     steps: Bounds
+    resolution: float
 
 
 def pose(
@@ -118,7 +127,7 @@ def pose(
     budgets, points = _budgets(base, table, budgets_labels, notes)
     start = None if chance is None else sign * finite("analyse", "chance", chance)
     goals = _targets(base, targets, start, sign, notes)
-    limit, source = _margin(base, margin, minimize, table, budgets[-1])
+    limit, source = _margin(base, margin, minimize, budgets[-1])
     study = Study(
         base=base,
         others=tuple(arm for name, arm in runs.items() if name != baseline),
@@ -131,7 +140,6 @@ def pose(
         margin_source=source,
         alpha=alpha,
         minimize=minimize,
-        resolution=resolution_of([row.metric for row in table.rows if math.isfinite(row.metric)]),
         inference=inference,
     )
     return study, notes
@@ -166,19 +174,30 @@ def _budgets(
     check(labels is None or len(labels) >= common, "analyse", f"{common} budgets_labels, one per point of {base.name}",
           labels, "Pass one label per point, or None.")  # fmt: skip
     times = np.exp(np.mean([[math.log(row.time) for row in run[:common]] for run in runs], axis=0))
-    chosen = list(range(common))
-    if common > MAX_BUDGETS:
-        wanted = np.geomspace(times[0], times[-1], MAX_BUDGETS)
-        chosen = sorted({int(np.argmin(np.abs(np.log(times / t)))) for t in wanted})
+    chosen = thinned(times)
+    if len(chosen) < common:
         notes.append(f"{base.name} has {common} points: {len(chosen)} of them, even in log time, are asked as budgets; "
                      "a point of a longer run is a budget only if its learning rate had decayed by then")  # fmt: skip
     steps_known = all(row.step is not None for row in table.rows)
     budgets = []
     for i, k in enumerate(chosen):
         step = runs[0][k].step if steps_known and len({run[k].step for run in runs}) == 1 else None
-        plain = f"{step:g} steps" if step is not None else f"{times[k]:.3g} s"
-        budgets.append(Budget(i, runs[0][k].point, labels[k] if labels else plain, step, float(times[k])))
+        label = labels[k] if labels else plain_label(step, float(times[k]))
+        budgets.append(Budget(i, runs[0][k].point, label, step, float(times[k])))
     return budgets, chosen
+
+
+def thinned(times: Sequence[float] | Array) -> list[int]:
+    """Positions of at most `MAX_BUDGETS` of `times`, with both ends, as even in log time as they come."""
+    if len(times) <= MAX_BUDGETS:
+        return list(range(len(times)))
+    x = np.log(np.asarray(times, dtype=np.float64))
+    return sorted({int(np.argmin(np.abs(x - wanted))) for wanted in np.linspace(x[0], x[-1], MAX_BUDGETS)})
+
+
+def plain_label(step: float | None, time: float) -> str:
+    """A training length in words, where nobody gave a better label."""
+    return f"{step:g} steps" if step is not None else f"{time:.3g} s"
 
 
 def _targets(
@@ -201,11 +220,11 @@ def _targets(
     ]
 
 
-def _margin(base: Runs, given: float | None, minimize: bool, table: Table, last: Budget) -> tuple[float | None, str]:
+def _margin(base: Runs, given: float | None, minimize: bool, last: Budget) -> tuple[float | None, str]:
     if given is not None:
         check(finite("analyse", "margin", given) >= 0, "analyse", "margin >= 0", given, "Pass the loss you accept.")
         return given, "given"
-    if not minimize and all(0 <= row.metric <= 1 for row in table.rows if math.isfinite(row.metric)):
+    if not minimize and base.is_score():
         return ACCURACY_MARGIN, f"default {ACCURACY_MARGIN}"
     values = [base.metric_at(last, seed) for seed in base.finished]
     if len(values) < 2:
@@ -227,7 +246,12 @@ def pair_up(study: Study, arm: Runs, notes: list[str]) -> Pair | None:
     at = np.array([[arm.metric_at(b, s) - base.metric_at(b, s) for b in study.budgets] for s in seeds])
     lost = np.isnan(at)
     steps = Bounds(np.where(lost, -np.inf, at), np.where(lost, np.inf, at))
-    return Pair(arm, seeds, base.curves(seeds), arm.curves(seeds), steps)
+    return Pair(arm, seeds, base.curves(seeds), arm.curves(seeds), steps, resolution((base, arm)))
+
+
+def resolution(arms: Sequence[Runs]) -> float:
+    """The step in which the metric counts, from the finished runs of `arms`; 0 = continuous."""
+    return resolution_of([row.metric for arm in arms for run in arm.finished.values() for row in run])
 
 
 def _pairing_notes(base: Runs, arm: Runs) -> list[str]:

@@ -18,10 +18,10 @@ from typing import Any
 from ..._core.checks import check, near
 from .table import Seed
 
-__all__ = ["Analysis", "Arm", "Budget", "CurvePoint", "Effect", "MeanCurve", "Overall", "RunCurve", "SpeedupCurve",
-           "Target", "plain"]  # fmt: skip
+__all__ = ["Analysis", "Arm", "Budget", "CurvePoint", "Effect", "Frontier", "FrontierArm", "FrontierPoint",
+           "Interaction", "MeanCurve", "Overall", "RunCurve", "SpeedupCurve", "Target", "plain"]  # fmt: skip
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,112 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class FrontierPoint:
+    """One point of an arm's mean curve beside the points of all arms.
+
+    `probability` is the share of resamples of the seeds in which the point is non-dominated: how stable its place
+    is. It is no error rate, and no verdict rests on it. None with a single seed.
+    """
+
+    arm: str
+    point: int
+    label: str
+    time: float  # geometric mean, seconds
+    metric: float  # mean, in the user's own sign
+    on_frontier: bool  # of the means
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class FrontierArm:
+    """What one arm adds to the frontier.
+
+    Args:
+        arm: its name.
+        probability: share of resamples in which any of its points is on the frontier; None with a single seed.
+        hypervolume: of its own points alone, in [0, 1]; other arms do not enter.
+        low: percentile bootstrap over seeds, too narrow below 20; None with a single seed.
+        high: the other end.
+        contribution: what the hypervolume of all arms loses without this arm; exactly 0 for an arm that is dominated.
+    """
+
+    arm: str
+    probability: float | None
+    hypervolume: float
+    low: float | None
+    high: float | None
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The points that no other point beats in both time and quality, and how sure that is; descriptive.
+
+    Args:
+        points: every point of every arm that takes part, the baseline first.
+        arms: one record per arm that takes part.
+        hypervolume: of all points together, in [0, 1].
+        reference_time: the slow end of the box: one step of the budgets' ladder beyond the baseline's last budget.
+        reference_metric: its bad end: chance if given, else the baseline's first point; in the user's own sign.
+        ideal_time: its fast end, the baseline's first budget; an arm that is faster gets no more for it.
+        ideal_metric: its good end: 1 for a score in [0, 1], 0 for a loss, else the best mean of any arm.
+        epsilon: metric units; a point is dominated only by what beats it by this much.
+        seeds: the baseline's seeds, which are resampled for all arms alike.
+        draws: number of resamples: all n^n where these are few, else random ones; 0 with a single seed.
+    """
+
+    points: tuple[FrontierPoint, ...]
+    arms: tuple[FrontierArm, ...]
+    hypervolume: float
+    reference_time: float
+    reference_metric: float
+    ideal_time: float
+    ideal_metric: float
+    epsilon: float
+    seeds: tuple[Seed, ...]
+    draws: int
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Do methods add up? One reading of one cell of a design; descriptive: no verdict, outside every family.
+
+    Args:
+        kind: "pair": what both methods together do beyond the sum of what each does alone; "left_out": what a method
+            does inside the recipe, the recipe against the recipe without it.
+        arm: the arm with both methods, or with the full recipe.
+        parts: "pair": the arms with one method each; "left_out": the arm that lacks the method.
+        method: "left_out": the method; "pair": "".
+        axis: "budget" (gain at equal time, metric units, 0 = they add up) or "target" (speedup, a factor, 1 = the
+            speedups multiply).
+        index: position in `Analysis.budgets` or `Analysis.targets`.
+        label: its label.
+        value: None where nothing is known; a bound where `bound` says so.
+        low: end of the paired t interval over the common seeds, for this reading alone; None for a bound.
+        high: the other end.
+        bound: "" exact, ">=" the value is a lower bound, "<=" an upper bound, "?" unknown.
+        n: seeds that all arms of the cell share.
+        p: two-sided, not corrected for the number of readings; None where it is not exact.
+        reason: which arm leaves it open, or what to keep in mind; "" = nothing.
+    """
+
+    kind: str
+    arm: str
+    parts: tuple[str, ...]
+    method: str
+    axis: str
+    index: int
+    label: str
+    value: float | None
+    low: float | None
+    high: float | None
+    bound: str
+    n: int
+    p: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Analysis:
     """The result of `analyse`."""
 
@@ -206,6 +312,8 @@ class Analysis:
     targets: tuple[Target, ...]
     arms: tuple[Arm, ...]  # the baseline first
     ties: tuple[tuple[tuple[str, ...], ...], ...]  # per budget, best group first, at equal steps
+    frontier: Frontier | None  # None in reports of version 1
+    interactions: tuple[Interaction, ...]  # empty without a design, or where the methods of the arms are not known
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:

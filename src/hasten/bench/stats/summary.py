@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from . import effects
+from .frontier import frontier
+from .interactions import interactions
 from .intervals import Array, paired_t
-from .questions import Pair, Runs, Study, pair_up, pose, seed_notes
+from .questions import Pair, Runs, Study, pair_up, pose, resolution, seed_notes
 from .schema import SCHEMA, Analysis, Arm, CurvePoint, Effect, RunCurve
 from .table import Seed, Table
 from .ties import tie_groups
@@ -49,6 +51,8 @@ def analyse(
     budgets_labels: Sequence[str] | None = None,
     targets: Sequence[float] | None = None,
     chance: float | None = None,
+    epsilon: float = 0.0,
+    methods: Mapping[str, Sequence[str]] | None = None,
 ) -> Analysis:
     """Compare every arm with the baseline: where does it pay, where does it cost, what is not proven?
 
@@ -58,7 +62,7 @@ def analyse(
         table: runs of one workload; metric higher is better.
         baseline: name of the arm the others are compared with.
         margin: largest loss of the metric you would accept, in metric units, decided before the data are seen; None =
-            0.002 for a metric in [0, 1], else 0.25 sd of the baseline's seeds at its last budget.
+            0.002 if the baseline's metric lies in [0, 1], else 0.25 sd of the baseline's seeds at its last budget.
         minimize: the table holds the negative of the user's metric; texts and levels are printed with its own sign.
         inference: arm -> inference cost relative to the baseline (1.4 = 40 % dearer).
         alpha: error rate of each family, in (0, 1).
@@ -66,6 +70,10 @@ def analyse(
             runs have not reached; None = steps, else seconds.
         targets: qualities to reach, in the user's sign; None = 50 %, 90 % and 100 % of the baseline's final gain.
         chance: metric before training, in the user's sign, from where the gain counts; None = the first point.
+        epsilon: noise of the metric on the frontier, metric units: a point is dominated only by what is no slower and
+            better by this much. 0 = by anything better; its probabilities show the noise then.
+        methods: arm -> its methods as they are written, for the designs among the arms (`designs`); arms without runs
+            are left out. None = not known, no interactions.
 
     Returns:
         `Analysis`; what was left out and why is in its `notes`.
@@ -88,6 +96,7 @@ def analyse(
     notes.extend(seed_notes([len(each.pair.seeds) for each in answers]))
     arms = {arm.name: arm for arm in _judged(study, answers)}
     base = _record(study, study.base, tuple(study.base.finished), ("baseline", True, "baseline"))
+    optimal = frontier(study, epsilon=epsilon, notes=notes)
     alone = "not proven: no seed has a finished run of both arms."
     return Analysis(
         version=SCHEMA,
@@ -103,6 +112,8 @@ def analyse(
         targets=study.targets,
         arms=(base, *(arms.get(a.name) or _record(study, a, (), ("not proven", False, alone)) for a in study.others)),
         ties=_ties(study),
+        frontier=optimal,
+        interactions=interactions(study, methods) if methods is not None else (),
         notes=tuple(notes),
     )
 
@@ -114,9 +125,9 @@ def _answer(study: Study, pair: Pair) -> _Answers:
         points=study.points,
         qualities=study.qualities,
         alpha=study.alpha,
-        resolution=study.resolution,
+        resolution=pair.resolution,
     )
-    return _Answers(pair, gains, speedups, read(pair.steps, alpha=study.alpha, resolution=study.resolution))
+    return _Answers(pair, gains, speedups, read(pair.steps, alpha=study.alpha, resolution=pair.resolution))
 
 
 def _judged(study: Study, answers: Sequence[_Answers]) -> list[Arm]:
@@ -231,10 +242,11 @@ def _ties(study: Study) -> tuple[tuple[tuple[str, ...], ...], ...]:
     """Tie groups at equal steps, per budget; an arm without that point in every run is left out there."""
     result = []
     arms = (study.base, *study.others)
+    step = resolution(arms)
     for budget in study.budgets:
         metrics = {arm.name: {seed: arm.metric_at(budget, seed) for seed in arm.finished} for arm in arms}
         complete = {a: m for a, m in metrics.items() if m and all(math.isfinite(x) for x in m.values())}
         # Over the budgets as well, so that no order is printed that the family of accuracy questions does not prove.
         alpha = study.alpha / len(study.budgets)
-        result.append(tie_groups(complete, alpha=alpha, resolution=study.resolution))
+        result.append(tie_groups(complete, alpha=alpha, resolution=step))
     return tuple(result)
