@@ -295,7 +295,7 @@ BRANCH = {"curve": "branch", "duration": "10ep", "points": 2, "decay": 0.25}
 
 def test_a_branch_curve_gives_every_arm_its_schedule() -> None:
     made = plan(**BRANCH)
-    assert made.reason == "one trunk per arm and seed, with a decay of its own for every point"
+    assert made.reason == "one trunk per arm and seed yields every point, each after a decay of its own"
     assert (made.curve.ends, made.curve.forks) == ((21, 60), (16, 46))
     assert {program.schedule for program in made.arms.values()} == {branch_schedule(IMAGES.warmup, 0.25)}
     assert [str(method) for method in made.arms["smooth"].methods] == ["label_smoothing(smoothing=0.1)"]

@@ -270,7 +270,7 @@ ARMS = ("--arms", "base,soft=label_smoothing(0.2)")
 
 def test_a_branch_study_says_its_kind_and_its_steps(hasten: Hasten) -> None:
     _, _, err = hasten(WORKLOAD, *ARMS, "--curve", "branch", "--decay", "0.5", "--duration", "13step", "--dry-run")
-    assert "10 runs over 5 seeds, 150 steps; one trunk per arm and seed, with a decay of its own for every point" in err
+    assert "10 runs over 5 seeds, 150 steps; one trunk per arm and seed yields every point, each after a decay of its own" in err
 
 
 def test_calibration_adds_the_baseline_in_the_other_kinds(hasten: Hasten) -> None:

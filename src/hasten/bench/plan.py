@@ -345,7 +345,7 @@ def _kind(wanted: str, programs: Mapping[str, Program], base: Program) -> tuple[
 
 _ASKED = {
     "cyclic": "one cyclic run per arm and seed yields every point",
-    "branch": "one trunk per arm and seed, with a decay of its own for every point",
+    "branch": "one trunk per arm and seed yields every point, each after a decay of its own",
 }
 
 
