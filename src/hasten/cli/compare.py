@@ -48,7 +48,8 @@ def compare(
     Parameters
     ----------
     workload
-        digits, charlm, fashion_mnist, cifar10, cifar10_jpeg, shakespeare, or a Python file of your own.
+        digits, charlm, fashion_mnist, cifar10, cifar10_jpeg, shakespeare, sst2, wikitext2_small, or a Python file of your
+        own.
     arms
         For example 'base,blur=blurpool,both=blurpool+label_smoothing(0.1)'. The first is the baseline.
     baseline

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hasten.bench.models import GPT, gpt
-from hasten.bench.models.gpt import CausalAttention, Residual
+from hasten.bench.models.gpt import gpt_small
+from hasten.bench.models.transformer import Residual
 
 
 class Dropped(nn.Module):
@@ -20,19 +21,6 @@ class Dropped(nn.Module):
 def small(**change: object) -> GPT:
     torch.manual_seed(0)
     return GPT(**{"vocabulary": 11, "context": 8, "width": 12, "depth": 2, "heads": 3, **change}).eval()
-
-
-def test_attention_by_hand():
-    torch.manual_seed(0)
-    attention = CausalAttention(width=6, heads=2)
-    x = torch.randn(2, 5, 6)
-    query, key, value = attention.qkv(x).chunk(3, dim=-1)
-    heads = []
-    for h in range(2):
-        q, k, v = (part[..., 3 * h : 3 * h + 3] for part in (query, key, value))
-        scores = (q @ k.transpose(1, 2) / math.sqrt(3)).masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf)
-        heads.append(scores.softmax(-1) @ v)
-    torch.testing.assert_close(attention(x), attention.out(torch.cat(heads, dim=-1)))
 
 
 def test_no_position_sees_the_future():
@@ -101,6 +89,13 @@ def test_refuses_what_does_not_fit():
         small(heads=5)
     with pytest.raises(ValueError, match="GPT: expected sizes of at least 1"):
         small(depth=0)
+
+
+def test_a_scaled_gpt_small_is_a_tied_gpt_of_that_shape():
+    model = gpt_small(vocabulary=11, context=8, width=12, depth=3, heads=3)
+    assert model.head.weight is model.tokens.weight
+    assert (len(model.blocks), model.context, model.tokens.weight.shape) == (3, 8, (11, 12))
+    assert model(torch.zeros(2, 5, dtype=torch.long)).shape == (2, 5, 11)
 
 
 def test_example():

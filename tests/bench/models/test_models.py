@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hasten.bench.models import GPT, MLP, CNN1d, ResNet, SmallCNN, count_parameters
+from hasten.bench.models import BERT, GPT, MLP, CNN1d, ImageNetResNet, ResNet, SmallCNN, ViT, count_parameters
+from hasten.bench.models.resnet import BottleneckBlock
 
 
 def image(channels: int, size: int) -> Tensor:
@@ -53,6 +54,27 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor], tuple[int,
         lambda: torch.randn(4, 2, 50, generator=torch.Generator().manual_seed(0)),
         (4, 3),
         23_491,
+    ),
+    # 3*8*9 + 2*8; 4*8*8*9 + 8*8; 32*s*s + 10*s for s of 16, 32, 64 (31.5*s*s in convolutions, .5*s*s in the shortcut,
+    # 8*s + 2*s in their norms); 64*5+5
+    "ResNet-18, narrow, small stem": (
+        lambda: ImageNetResNet(18, classes=5, width=8, stem="small"),
+        lambda: image(3, 16),
+        (4, 5),
+        176_077,
+    ),
+    # 4*2 + 2*2*9 + 2*8 + 4*8 weights, 2*(2+2+8+8) of batch norm
+    "bottleneck block": (lambda: BottleneckBlock(4, 8, stride=2), lambda: image(4, 6), (4, 8, 3, 3), 132),
+    # 3*8*8*24+24, 24, 5*24, 2*(2*2*24 + 24*72+72 + 24*24+24 + 24*96+96 + 96*24+24), 2*24, 24*5+5
+    "ViT": (lambda: ViT(16, 8, classes=5, width=24, depth=2), lambda: image(3, 16), (4, 5), 19_397),
+    # 65*32 + 16*32 + 2*32 + 2*32, 2*(32*96+96 + 32*32+32 + 2*32 + 32*128+128 + 128*32+32 + 2*32), 32*32+32, 32*3+3
+    "BERT": (lambda: BERT(vocabulary=65, context=16, width=32, classes=3), tokens, (4, 3), 29_283),
+    # the same up to the head: 32*32+32 + 2*32 + 65
+    "BERT, tokens": (
+        lambda: BERT(vocabulary=65, context=16, width=32, head="tokens"),
+        tokens,
+        (4, 12, 65),
+        29_313,
     ),
 }
 

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from hasten._core.clock import parse_duration
+from hasten.bench.workloads import NAMES
 
-NAMES = ("digits", "charlm", "fashion_mnist", "cifar10", "cifar10_jpeg", "shakespeare")
 
-
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=list(NAMES))
 def module(request: pytest.FixtureRequest) -> ModuleType:
     return import_module(f"hasten.bench.workloads.{request.param}")
 
@@ -45,6 +44,19 @@ def test_settings(module):
     assert isinstance(module.MINIMIZE, bool)
     assert module.SUMMARY
     assert "\n" not in module.SUMMARY
+
+
+SHARED = ("MINIMIZE", "BATCH_SIZE", "OPTIMIZER", "LEARNING_RATE", "WEIGHT_DECAY", "WARMUP", "POINTS", "MULT", "ARMS")
+
+
+@pytest.mark.parametrize(
+    ("name", "like", "also"),
+    [("cifar10_jpeg", "cifar10", ("METRIC", "TARGET", "DURATION", "MOMENTUM")), ("shakespeare", "charlm", ())],
+)
+def test_baselines_that_are_meant_to_be_the_same(name, like, also):
+    one, other = (import_module(f"hasten.bench.workloads.{n}") for n in (name, like))
+    settings = (*SHARED, *also)
+    assert {s: getattr(one, s) for s in settings} == {s: getattr(other, s) for s in settings}
 
 
 def test_importing_costs_no_optional_package(module):

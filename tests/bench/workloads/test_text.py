@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from hasten.bench.workloads import text
-from hasten.bench.workloads.text import byte_tokens, sequence_cross_entropy, windows
+from hasten.bench.workloads.text import byte_tokens, frequent_words, sequence_cross_entropy, windows
 
 
 @given(length=st.integers(2, 200), context=st.integers(1, 50))
@@ -34,6 +34,20 @@ def test_bytes_are_tokens():
     tokens = byte_tokens(b"a\x00\xff")
     assert tokens.tolist() == [97, 0, 255]
     assert tokens.dtype == torch.int64
+
+
+@given(words=st.lists(st.sampled_from("abcdef"), min_size=1), first=st.integers(0, 5))
+def test_words_are_numbered_by_how_frequent_they_are(words, first):
+    kinds = sorted(set(words))
+    every = frequent_words(words, len(kinds), first=first)
+    assert list(every.values()) == list(range(first, first + len(kinds)))
+    ranked = [(-words.count(word), word) for word in every]
+    assert ranked == sorted(ranked)
+    assert frequent_words(reversed(words), len(kinds), first=first) == every  # the order of the text does not matter
+    few = frequent_words(words, 1)
+    assert few == {ranked[0][1]: 0}
+    with pytest.raises(ValueError, match=f"frequent_words: expected at least 7 different words, got {len(kinds)}"):
+        frequent_words(words, 7)
 
 
 def test_loss_is_the_mean_over_each_sequence():

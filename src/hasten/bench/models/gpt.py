@@ -1,19 +1,18 @@
-"""A tiny decoder-only transformer for characters or bytes.
+"""A decoder-only transformer, from a tiny one for characters to the shape of GPT-2.
 
-Token plus learned position embeddings, pre-norm blocks, a final layer norm, a linear head. Every residual addition is
-a `Residual` module with a submodule `branch`, and every weight sits in a plain `nn.Linear`, `nn.Embedding` or
-`nn.LayerNorm`, so that surgeries can find what they look for.
+Token plus learned position embeddings, pre-norm blocks, a final layer norm, a linear head.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hasten._core.checks import check
 
-__all__ = ["GPT", "CausalAttention", "Residual"]
+from .transformer import Residual, pre_norm_block
+
+__all__ = ["GPT", "gpt_small"]
 
 _HEAD_STD = 0.02  # logits start near 0, the loss near log(vocabulary); the value is GPT-2's (Radford et al. 2019)
 # GPT-2's .02 suits embeddings of 768 features and more. At 64 features 600 steps of `charlm` then end anywhere between
@@ -21,53 +20,8 @@ _HEAD_STD = 0.02  # logits start near 0, the loss near log(vocabulary); the valu
 _EMBEDDING_STD = 0.5
 
 
-class Residual(nn.Module):
-    """`x + branch(x)`; a branch may return a scalar zero (a dropped branch of stochastic depth)."""
-
-    def __init__(self, branch: nn.Module) -> None:
-        super().__init__()
-        self.branch = branch
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The sum, in the shape of `x`."""
-        return x + self.branch(x)
-
-
-class CausalAttention(nn.Module):
-    """Multi-head self-attention in which position t sees positions 0..t.
-
-    Args:
-        width: features per position, a multiple of `heads`.
-        heads: attention heads.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        check(heads >= 1 and width % heads == 0, "CausalAttention", "a width divisible by heads", (width, heads))
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(
-        self,
-        x: Tensor,  # (batch, time, width)
-    ) -> Tensor:  # (batch, time, width)
-        """Attended features."""
-        batch, time, width = x.shape
-        heads = self.qkv(x).view(batch, time, 3, self.heads, width // self.heads)
-        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (batch, heads, time, width / heads)
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.out(attended.transpose(1, 2).reshape(batch, time, width))
-
-
-def _block(width: int, heads: int, hidden: int) -> nn.Sequential:
-    attention = nn.Sequential(nn.LayerNorm(width), CausalAttention(width, heads))
-    feed_forward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-    return nn.Sequential(Residual(attention), Residual(feed_forward))
-
-
 class GPT(nn.Module):
-    """A small causal language model.
+    """A causal language model; small by default, `gpt_small` has the shape of GPT-2.
 
     Args:
         vocabulary: number of tokens.
@@ -102,7 +56,8 @@ class GPT(nn.Module):
         self.context = context
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(context, width)
-        self.blocks = nn.Sequential(*(_block(width, heads, expansion * width) for _ in range(depth)))
+        blocks = (pre_norm_block(width, heads, expansion * width, causal=True) for _ in range(depth))
+        self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)
         if tied:
@@ -133,3 +88,16 @@ class GPT(nn.Module):
         check(time <= self.context, "GPT", f"at most {self.context} tokens", time, "Pass context= a larger number.")
         x = self.tokens(tokens) + self.positions(torch.arange(time, device=tokens.device))
         return self.head(self.norm(self.blocks(x)))
+
+
+def gpt_small(vocabulary: int = 50257, context: int = 1024, width: int = 768, depth: int = 12, heads: int = 12) -> GPT:
+    """A GPT in the shape of the smallest GPT-2 (Radford et al. 2019): 124,439,808 parameters, the head tied.
+
+    The shape and the parameter count are GPT-2's; the initialisation is that of `GPT`, and there is no dropout.
+
+    Args:
+        vocabulary: number of tokens; 50,257 are the byte pairs of GPT-2.
+        context: longest sequence.
+        width, depth, heads: as in `GPT`; smaller ones make scaled models of the same kind.
+    """
+    return GPT(vocabulary, context, width, depth, heads, tied=True)

@@ -20,6 +20,8 @@ NAMES = {
     "cifar10": "CIFAR-10 with ResNet-8",
     "cifar10_jpeg": "CIFAR-10 re-encoded as JPEG, with ResNet-8",
     "shakespeare": "a tiny GPT on Shakespeare, bits per character",
+    "sst2": "sentiment of film reviews (SST-2) with a small BERT from scratch",
+    "wikitext2_small": "a small GPT on part of WikiText-2, bits per word",
 }
 
 
@@ -43,7 +45,7 @@ def load(spec: str | Path | Workload) -> Workload:
 
 def module_of(workload: Workload) -> ModuleType | None:
     """The user's module behind a workload, where it comes from a file."""
-    identity = workload.program.workload
+    identity = workload.program.workload.partition("+")[0]  # of a variant: what it is a variant of
     return sources.module_of(identity.removeprefix("user:")) if identity.startswith("user:") else None
 
 
@@ -53,7 +55,7 @@ def arms_of(workload: Workload) -> str:
     Raises:
         ValueError: it has none.
     """
-    module = module_of(workload) or importlib.import_module(f"{__name__}.{workload.name}")
+    module = module_of(workload) or importlib.import_module(f"{__name__}.{workload.name.partition('+')[0]}")
     text = getattr(module, "ARMS", None)
     if text is None:
         raise refuse("compare", "--arms, or ARMS in the workload file", "neither", "For example --arms 'base,ema'.")

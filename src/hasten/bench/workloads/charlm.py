@@ -69,12 +69,12 @@ def test_data() -> tuple[Tensor, Tensor]:
 
 
 def loss(outputs: Tensor, batch: Any) -> Tensor:
-    """Cross-entropy in nats per byte, averaged over each sequence, shape (batch,)."""
+    """Cross-entropy in nats per token, averaged over each sequence, shape (batch,)."""
     return sequence_cross_entropy(outputs, batch)
 
 
 def metric(model: nn.Module, test: tuple[Tensor, Tensor]) -> float:
-    """Bits per byte."""
+    """Bits per token: a byte here."""
     return bits_per_token(model, *test)
 
 

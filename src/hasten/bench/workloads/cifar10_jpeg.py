@@ -8,24 +8,22 @@ compare runs of one machine. No augmentation: that is a method's business. The t
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hasten._core.checks import check, refuse
 
-from ..models.resnet import ResNet
-from .cifar10 import MEAN, STD
+from .cifar10 import MEAN, STD, loss, metric, model
 from .download import DataFile, obtain
-from .images import check_labels, normalise, read_npz, sample_cross_entropy
-from .metrics import accuracy
+from .images import check_labels, normalise, read_npz
 
 __all__ = ["data", "decode", "loss", "metric", "model", "test_data", "train_data"]
 
 NAME = "cifar10_jpeg"
 SUMMARY = "CIFAR-10 re-encoded as (lossy) JPEG, with ResNet-8: 50,000 training and 10,000 test images of 32x32"
+# The model and the training are those of cifar10.
 METRIC = "accuracy"
 MINIMIZE = False
 TARGET = None
@@ -48,11 +46,6 @@ _FILE = DataFile(
 )
 
 
-def model(depth: int = 8, width: int = 16) -> nn.Module:
-    """A residual net of depth 6n+2."""
-    return ResNet(depth=depth, width=width)
-
-
 def data(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """((inputs, targets) for training, the same for the test)."""
     return train_data(seed), test_data()
@@ -66,16 +59,6 @@ def train_data(seed: int) -> tuple[Tensor, Tensor]:
 def test_data() -> tuple[Tensor, Tensor]:
     """Inputs (10000, 3, 32, 32) float32, normalised, and targets (10000,) int64."""
     return _part("test", 10_000)
-
-
-def loss(outputs: Tensor, batch: Any) -> Tensor:
-    """Cross-entropy per sample, in nats, shape (batch,)."""
-    return sample_cross_entropy(outputs, batch)
-
-
-def metric(model: nn.Module, test: tuple[Tensor, Tensor]) -> float:
-    """Accuracy in [0, 1]."""
-    return accuracy(model, *test)
 
 
 def _part(part: str, count: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,9 @@
-"""What the text workloads share: windows of a token sequence, and the loss."""
+"""What the text workloads share: bytes or words as tokens, windows of a token sequence, and the loss."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,12 +13,24 @@ from torch.nn import functional as F
 from hasten._core.batch import get_targets
 from hasten._core.checks import check
 
-__all__ = ["byte_tokens", "sequence_cross_entropy", "windows"]
+__all__ = ["byte_tokens", "frequent_words", "sequence_cross_entropy", "windows"]
 
 
 def byte_tokens(text: bytes) -> Tensor:
     """The bytes as tokens 0..255, shape (len(text),), int64."""
     return torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
+
+
+def frequent_words(words: Iterable[str], count: int, *, first: int = 0) -> dict[str, int]:
+    """The `count` most frequent words as tokens, numbered from `first`; of equally frequent ones the alphabet decides.
+
+    >>> frequent_words("b a c b a b".split(), 2, first=3)
+    {'b': 3, 'a': 4}
+    """
+    counts = Counter(words)
+    check(len(counts) >= count, "frequent_words", f"at least {count} different words", len(counts))
+    chosen = sorted(counts, key=lambda word: (-counts[word], word))[:count]
+    return {word: first + rank for rank, word in enumerate(chosen)}
 
 
 def windows(
