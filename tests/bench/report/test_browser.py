@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.bench.report.browser import Page, started
 from tests.bench.report.synthetic import HOSTILE, hostile, study
+from tests.bench.report.test_page import everything
 
 from hasten.bench.report import write_report
 
@@ -44,6 +45,11 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(hostile(), tmp_path_factory.mktemp("page") / "hostile.html")
 
 
+@pytest.fixture(scope="module")
+def full_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(everything(), tmp_path_factory.mktemp("page") / "full.html")
+
+
 def opened(tab: Page, path: Path, **options: Any) -> Page:
     tab.problems.clear()
     tab.requests.clear()
@@ -56,11 +62,35 @@ def opened(tab: Page, path: Path, **options: Any) -> Page:
 def test_every_chart_is_drawn_without_complaint_or_request(tab: Page, page: Path, width: int, dark: bool) -> None:
     opened(tab, page, width=width, dark=dark)
     counts = tab.js(f"{CHARTS}.map(chart => chart.querySelectorAll('svg path').length)")
-    assert len(counts) == 8
+    assert len(counts) == 12
     assert min(counts) > 5
     assert tab.problems == []
     assert set(tab.requests) == {page.resolve().as_uri()}
     assert tab.js("document.documentElement.scrollWidth") == width  # nothing sticks out sideways
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_page_with_every_section_fits_too(tab: Page, full_page: Path, width: int) -> None:
+    opened(tab, full_page, width=width)
+    counts = tab.js(f"{CHARTS}.map(chart => chart.querySelectorAll('svg path').length)")
+    assert len(counts) == 13
+    assert min(counts) > 5
+    assert tab.problems == []
+    assert tab.js("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_cells_of_the_heat_map_have_the_colour_of_their_effect(tab: Page, page: Path, dark: bool) -> None:
+    opened(tab, page, dark=dark)
+    cell = "[...document.querySelectorAll('.glance')][0].tBodies[0].rows[{}].cells[{}]"
+    look = "(c => [getComputedStyle(c).backgroundColor, getComputedStyle(c).backgroundImage])(" + cell + ")"
+    pays, costs, open_ = (tab.js(look.format(*place)) for place in ((0, 4), (2, 2), (1, 3)))
+    assert pays[1] == costs[1] == "none"
+    assert "repeating-linear-gradient" in open_[1]
+    red, _, blue = (float(part) for part in costs[0].removeprefix("rgba(").split(",")[:3])
+    assert red > blue
+    red, _, blue = (float(part) for part in pays[0].removeprefix("rgba(").split(",")[:3])
+    assert blue > red
 
 
 def test_charts_fit_their_column_after_the_window_changed(tab: Page, page: Path) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 from tests.bench.report.specs import code, compiled
-from tests.bench.report.synthetic import HOSTILE, hostile, study
+from tests.bench.report.synthetic import HOSTILE, calibrated, hostile, study
 
 from hasten.bench.report.charts import figures
 from hasten.bench.report.data import printable
 
-EVERY = ["curves", "budget", "target", "speedup", "accuracy", "time", "costs", "schedule"]
+MEASURED = ["curves", "budget", "target", "speedup", "accuracy", "time", "costs", "schedule"]
+EVERY = [*MEASURED, "flops", "energy", "memory", "frontier"]
 
 
 def test_figures_come_in_reading_order_and_all_compile() -> None:
@@ -31,13 +32,39 @@ def test_a_study_of_logs_has_the_charts_of_its_analysis() -> None:
     data = study()
     data["runs"], data["study"]["schedule"] = [], {}
     found = figures(data)
-    assert [figure.name for figure in found] == EVERY[:5]
+    assert [figure.name for figure in found] == [*EVERY[:5], "frontier"]
     assert "Solid" not in found[0].caption
     assert "Dashed" not in found[0].caption
 
 
+def test_every_part_of_the_page_gets_its_figures() -> None:
+    sections: dict[str, list[str]] = {}
+    for figure in figures(calibrated()):
+        sections.setdefault(figure.section, []).append(figure.name)
+        assert compiled(figure.spec())["marks"]
+    assert sections == {
+        "charts": MEASURED,
+        "axes": ["flops", "energy", "memory"],
+        "frontier": ["frontier"],
+        "calibration": ["calibration"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("curve", "line", "schedule"),
+    [("cyclic", "Dashed: all points", "Dotted lines"), ("separate", "Solid: every point", "Of the longest run"),
+     ("branch", "branches of one trunk", "The trunk and the decay of the longest budget")],
+)  # fmt: skip
+def test_captions_tell_the_kind_of_curve(curve: str, line: str, schedule: str) -> None:
+    found = {figure.name: figure.caption for figure in figures(study(curve=curve))}
+    assert line in found["curves"]
+    assert found["schedule"].startswith(schedule)
+
+
 def test_names_are_data_and_never_code() -> None:
     data = printable(hostile())
+    data["calibration"] = calibrated()["calibration"]
+    data["calibration"]["budgets"] = [*printable(list(HOSTILE)), "x"]
     specs = [figure.spec() for figure in figures(data)]
     for spec in specs:
         texts = [*code(spec), *code(compiled(spec))]

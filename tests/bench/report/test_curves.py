@@ -31,8 +31,8 @@ def test_bands_are_the_intervals_and_a_single_seed_has_none() -> None:
     assert rows(band)[6]["interval"] == "one seed"
 
 
-@pytest.mark.parametrize(("curve", "dash"), [("cyclic", [7, 4]), ("separate", [1, 0])])
-def test_cyclic_curves_are_dashed_and_separate_ones_solid(curve: str, dash: list[int]) -> None:
+@pytest.mark.parametrize(("curve", "dash"), [("cyclic", [7, 4]), ("separate", [1, 0]), ("branch", [9, 3, 2, 3])])
+def test_each_kind_of_curve_has_its_line(curve: str, dash: list[int]) -> None:
     _, thick = of_mark(tradeoff_chart(study(curve=curve)), "line")
     assert thick["mark"]["strokeDash"] == dash
 

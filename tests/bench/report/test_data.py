@@ -35,11 +35,13 @@ def test_a_report_is_accepted_and_survives_json() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("version",), 2, "expected version 1, got 2. Update hasten"),
-        (("version",), True, "expected version 1, got True"),
+        (("version",), 3, "expected version 2, got 3. Update hasten"),
+        (("version",), 2.0, "expected version 2, got 2.0"),
+        (("version",), True, "expected version 2, got True"),
+        (("version",), [1], "expected version 2, got [1]"),
         (("study", "title"), ..., "expected study.title (str), got nothing"),
         (("study", "titel"), "x", "expected a known key in study, got 'titel'. Did you mean title"),
-        (("study", "curve"), "branch", "expected 'cyclic' or 'separate' in study.curve, got 'branch'"),
+        (("study", "curve"), "braid", "expected 'cyclic' or 'separate' or 'branch' in study.curve, got 'braid'"),
         (("study", "seeds"), [1, 2.5], "expected int or str in study.seeds[1], got 2.5"),
         (("study", "baseline"), "bas", "expected an arm of the study in study.baseline, got 'bas'. Did you mean base?"),
         (
@@ -56,8 +58,15 @@ def test_a_report_is_accepted_and_survives_json() -> None:
             {"load": float("inf")},
             "expected a finite number (null where it is unknown) in environment",
         ),
-        (("analysis", "version"), 7, "expected analysis.version 1, got 7"),
+        (("analysis", "version"), 7, "expected analysis.version 2, got 7"),
         (("analysis", "arms"), ..., "expected analysis.arms, got None"),
+        (
+            ("runs", 0, "points", 0, "memory"),
+            "1 GiB",
+            "expected int or NoneType in runs[0].points[0].memory, got '1 GiB'",
+        ),
+        (("runs", 0, "energy"), ..., "expected runs[0].energy (float | None), got nothing"),
+        (("calibration",), {"arm": "base"}, "expected calibration.budgets (list), got nothing"),
         (("notes",), "a note", "expected a list in notes, got 'a note'"),
     ],
 )
@@ -108,7 +117,7 @@ def test_the_baseline_comes_first_and_repeated_attempts_do_not_count() -> None:
     runs = counted(validate(data), "base")
     assert [(run["seed"], run["attempt"]) for run in runs] == [(0, 0), (1, 0), (2, 1), (3, 0), (4, 0)]
     assert len(counted(validate(data))) == 20 == len(data["runs"]) - 1
-    assert data_module.VERSION == 1
+    assert data_module.VERSION == 2
 
 
 @given(st.text())

@@ -16,8 +16,8 @@ def test_json_is_exact_sorted_and_read_back() -> None:
     data = hostile()
     assert from_json(to_json(data)) == data
     assert to_json(from_json(to_json(data))) == to_json(data)
-    with pytest.raises(ValueError, match="expected version 1"):
-        from_json(to_json(data).replace('"version": 1\n', '"version": 3\n'))
+    with pytest.raises(ValueError, match="expected version 2"):
+        from_json(to_json(data).replace('"version": 2\n', '"version": 3\n'))
 
 
 def written(data: dict[str, Any], folder: Path) -> Path:
@@ -57,6 +57,18 @@ def test_the_csv_has_one_line_per_arm_seed_and_point_that_counts(tmp_path: Path)
     assert Table.from_csv(written(data, tmp_path)).rows[0].step == 32
 
 
+def test_memory_and_energy_are_those_up_to_the_point() -> None:
+    data = study()
+    data["runs"][0]["points"][1]["memory"] = None  # a report of version 1 knows the peak of the run only
+    first, second, *_ = csv.DictReader(io.StringIO(to_csv(data)))
+    points = data["runs"][0]["points"]
+    assert (first["memory"], first["energy"]) == (str(points[0]["memory"]), str(points[0]["energy"]))
+    assert (second["memory"], second["energy"]) == (str(data["runs"][0]["memory"]), str(points[1]["energy"]))
+    assert first["memory"] != second["memory"]
+    points[0]["energy"] = None
+    assert next(csv.DictReader(io.StringIO(to_csv(data))))["energy"] == ""
+
+
 def test_a_run_that_failed_before_its_first_point_is_in_the_csv(tmp_path: Path) -> None:
     data = study()
     failed = next(run for run in data["runs"] if run["status"] == "failed")
@@ -85,7 +97,7 @@ def test_the_same_charts_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
 
 def test_every_chart_becomes_a_titled_file_and_nothing_else_is_written(tmp_path: Path) -> None:
     found = save_charts(study(), tmp_path / "new" / "folder", ["svg"])
-    assert len(found) == 8
+    assert len(found) == 12
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(found)
     assert "Accuracy against training time" in found[0].read_text(encoding="utf-8")
 
@@ -115,8 +127,8 @@ def test_the_page_replaces_the_old_one_as_a_whole(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_report(study({"base": "base", "blur": "blur"}), path)
-    with pytest.raises(ValueError, match="expected version 1"):
-        write_report({"version": 2}, path)
+    with pytest.raises(ValueError, match="expected version 2"):
+        write_report({"version": 3}, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.bench.report.synthetic import HOSTILE, hostile, study
+from tests.bench.report.synthetic import HOSTILE, calibrated, designed, hostile, study
 from tests.bench.report.test_markup import Reader, read
 
 from hasten.bench.report import page
@@ -69,13 +69,15 @@ def test_the_answer_comes_before_everything_else(markup: str) -> None:
             "With 5 seeds a gain of 0.009",
             "corrected (Holm) for the 21 questions",
             "Accuracy against training time",
+            "Other axes",
+            "Which arm for how much time?",
             "21 runs, of which 20 count",
             "blurpool(min_channels=16)",
             "How to read this page",
             "It does not run during data preparation, evaluation, checkpoints and FLOP counting.",
         )
     ]
-    assert places == sorted(places[:8]) + places[8:]
+    assert places == sorted(places[:10]) + places[10:]
     assert places[-1] == max(places)
 
 
@@ -87,12 +89,73 @@ def test_headings_have_one_order_and_sections_are_labelled(markup: str) -> None:
     ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
     labels = [attributes["aria-labelledby"] for _, attributes in tags if "aria-labelledby" in attributes]
     assert set(labels) <= ids
-    assert len(labels) == len(set(labels)) == 5
+    assert len(labels) == len(set(labels)) == 7
     assert all(a["aria-label"].startswith("Chart: ") for _, a in tags if "data-chart" in a)
 
 
+def everything() -> dict[str, Any]:
+    """A study with every section a page can have."""
+    data = designed("branch")
+    data["calibration"] = calibrated()["calibration"]
+    return data
+
+
+def test_sections_of_a_study_with_designs_and_a_calibration() -> None:
+    markup = render(everything())
+    titles = re.findall(r"<h2[^>]*>([^<]+)</h2>", without_bundle(markup))
+    assert titles == [
+        "Which of these pay?",
+        "How sure is this?",
+        "Charts",
+        "Other axes",
+        "Which arm for how much time?",
+        "Do the methods add up?",
+        "What does the kind of curve change?",
+        "All numbers",
+        "How to read this page",
+    ]
+    text = read(without_bundle(markup)).text
+    assert "Branch curve: one trunk at a constant learning rate, and for every budget its own decay" in text
+    assert "It does not run during data preparation, evaluation, checkpoints, FLOP counting and branches." in text
+    assert "blurpool inside both, at 15 ep: 0.0" in text
+    assert "The arm base was trained in every kind of curve" in text
+    assert "On the frontier of the means: " in text
+
+
+def test_what_was_not_measured_leaves_no_trace_but_one_line_about_energy(markup: str) -> None:
+    told = "Energy is not measured: no counter."
+    data = study()
+    data["environment"]["energy"] = told
+    assert told not in render(data)
+    data["analysis"]["frontier"] = None
+    for run in data["runs"]:
+        run["energy"] = None
+        for point in run["points"]:
+            point["energy"] = None
+    text = read(without_bundle(render(data))).text
+    assert text.count(told) == 1
+    assert text.lower().count("energy") == 1
+    assert "Which arm for how much time?" not in text
+
+
+def test_styles_in_the_markup_hold_numbers_only() -> None:
+    styles = {
+        attributes["style"] for _, attributes in read(without_bundle(render(hostile()))).tags if "style" in attributes
+    }
+    assert styles
+    assert all(re.fullmatch(r"--heat:0\.\d{3}", style) for style in styles)
+
+
 def test_hostile_text_stays_text() -> None:
-    markup = render(hostile())
+    data = hostile()
+    data["calibration"] = calibrated()["calibration"]
+    data["calibration"].update(arm=HOSTILE[0], budgets=[*HOSTILE, "x"])
+    data["analysis"]["interactions"] = [{
+        "kind": "left_out", "arm": HOSTILE[0], "parts": [HOSTILE[1]], "method": HOSTILE[0], "axis": "budget",
+        "index": 0, "label": HOSTILE[1], "value": 0.1, "low": 0.0, "high": 0.2, "bound": "", "n": 3, "p": 0.1,
+        "reason": HOSTILE[0],
+    }]  # fmt: skip
+    markup = render(data)
     reader = Reader()
     reader.feed(without_bundle(markup))
     reader.close()
@@ -136,8 +199,8 @@ def test_studies_without_verdicts_or_runs_are_shown_too() -> None:
 
 
 def test_foreign_data_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected version 1, got 2"):
-        render(study() | {"version": 2})
+    with pytest.raises(ValueError, match="expected version 2, got 3"):
+        render(study() | {"version": 3})
 
 
 def test_without_vl_convert_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,11 +106,13 @@ def test_a_phase_of_a_new_name_is_drawn_too() -> None:
 def test_costs_are_factors_and_equal_ones_are_only_named() -> None:
     chart, height, equal = costs_chart(study()) or (None, 0, "")
     assert equal == "parameters"
-    assert height == 3 * (1 + 3)  # no bar for the time of a prediction, which has no interval here
+    assert height == 4 * (1 + 3)  # no bar for the time of a prediction, which has no interval here
     (bars,) = of_mark(chart, "bar")
     blur = {row["cost"]: row["value"] for row in rows(bars) if row["arm"] == "blur"}
-    assert blur == pytest.approx({"inference FLOPs": 1.12, "training FLOPs": 1.12, "peak memory": 1.12})
-    assert {row["value"] for row in rows(bars) if row["arm"] == "ls"} == {1.0}
+    assert blur == pytest.approx(
+        {"inference FLOPs": 1.12, "training FLOPs": 1.12, "peak memory": 1.12, "training energy": 1.16405168}
+    )
+    assert {row["value"] for row in rows(bars) if row["arm"] == "ls" and "energy" not in row["cost"]} == {1.0}
 
 
 def test_no_time_or_costs_without_runs() -> None:

@@ -6,6 +6,7 @@ from tests.bench.report.synthetic import study
 from tests.bench.report.test_markup import read
 
 from hasten.bench.report import tables
+from hasten.bench.report.words import joules
 
 
 def cells(markup: str | None) -> list[list[str]]:
@@ -16,22 +17,6 @@ def cells(markup: str | None) -> list[list[str]]:
         parts = row.replace("<th", "<td").split("<td")[1:]
         found.append([read("<td" + part.split("</tr>")[0]).text.strip() for part in parts])
     return found
-
-
-def test_the_glance_shows_each_verdict_by_mark_word_and_class() -> None:
-    head, blur, _, mixup = cells(tables.glance(study(), "budgets", "gain"))
-    assert head == ["arm", "1 ep", "3 ep", "7 ep", "15 ep"]
-    assert blur[-1] == "▲pays, +0.037"
-    assert mixup[2] == "▼costs, \u22120.054"
-    markup = tables.glance(study(), "budgets", "gain") or ""
-    assert [markup.count(f'<td class="{css}"') for css in ("pays", "costs", "open")] == [2, 1, 9]
-
-
-def test_the_glance_of_targets_names_bounds_and_shares_of_the_gain() -> None:
-    head, blur, ls, _ = cells(tables.glance(study(), "targets", "speedup"))
-    assert head[1:] == ["0.561450 % of the gain", "0.760890 % of the gain", "0.8106100 % of the gain"]
-    assert blur[3] == "○not proven, ≥ 2.22\u00d7"
-    assert ls[3] == "○not proven, unknown"
 
 
 def test_every_effect_has_a_row_with_its_exact_value_for_sorting() -> None:
@@ -70,14 +55,14 @@ def test_every_run_is_listed_with_flags_and_failures_in_words() -> None:
     failed = by_key["mixup", "4", "0"]
     assert failed[3] == "failedNonFiniteError: the training loss became nan at step 131."
     assert failed[5] == "\u2013"
-    assert by_key["base", "2", "0"][10] == "1.45\u00d7"
+    assert by_key["base", "2", "0"][11] == "1.45\u00d7"
 
 
 def test_headings_of_sortable_tables_are_buttons_with_a_state() -> None:
     markup = tables.runs_table(study())
     tags = read(markup).tags
     headings = [attributes for tag, attributes in tags if tag == "th" and attributes["scope"] == "col"]
-    assert len(headings) == 12 == sum(tag == "button" for tag, _ in tags)
+    assert len(headings) == 13 == sum(tag == "button" for tag, _ in tags)
     assert {attributes["aria-sort"] for attributes in headings} == {"none"}
     region = next(attributes for tag, attributes in tags if tag == "div")
     assert region["role"] == "region"
@@ -97,3 +82,16 @@ def test_costs_and_phases_have_one_row_per_arm() -> None:
     empty["runs"] = []
     assert tables.costs_table(empty) is None
     assert tables.phases_table(empty) is None
+
+
+def test_energy_has_a_column_only_where_a_run_has_it() -> None:
+    data = study()
+    head, *rows = cells(tables.runs_table(data))
+    place = head.index("energy")
+    assert {row[place] for row in rows if row[3].startswith("failed")} == {"\u2013"}
+    assert rows[0][place] == joules(data["runs"][0]["energy"]) == "342 J"
+    for run in data["runs"]:
+        run["energy"] = None
+    head, *rows = cells(tables.runs_table(data))
+    assert "energy" not in head
+    assert {len(row) for row in rows} == {len(head)}

@@ -6,7 +6,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.bench.report.synthetic import hostile, study
+from tests.bench.report.synthetic import calibrated, designed, hostile, study
 
 from hasten.bench.report.terminal import _columns, table
 
@@ -36,6 +36,28 @@ def test_without_colour_and_unicode_it_is_plain_ascii() -> None:
     assert "blur   ^ pays, but ...              1.16x     0.851 +- 0.005" in text
 
 
+def test_frontier_designs_and_calibration_are_there_where_they_are_known() -> None:
+    data = designed("branch")
+    data["calibration"] = calibrated()["calibration"]
+    text = table(data, width=100, color=False, unicode=True)
+    lines = text.splitlines()
+    assert "digits · branch curve · 2026-01-31" in lines
+    at = lines.index("share of resamples on the frontier of time and quality: no verdict")
+    assert lines[at + 1].split("  ")[-2:] == ["any point", "hypervolume"]
+    assert [line.split()[0] for line in lines[at + 2 : at + 6]] == ["base", "blur", "ls", "both"]
+    at = lines.index("do the methods add up? no verdict")
+    assert lines[at + 1].startswith("blur and ls together, at 15 ep: ")
+    at = lines.index("accuracy of base, difference from separate runs")
+    assert lines[at + 2].split()[:2] == ["cyclic", "curve"]
+    assert lines[at + 3].endswith("0.66\u00d7  0.66\u00d7")
+    plain = table(study(), width=100, color=False, unicode=True)
+    assert "do the methods add up" not in plain
+    assert "difference from separate" not in plain
+    old = study()
+    old["analysis"]["frontier"] = None
+    assert "share of resamples" not in table(old, width=100, color=False, unicode=True)
+
+
 def test_colour_only_adds_escape_codes() -> None:
     plain = table(study(), width=90, color=False, unicode=True)
     colored = table(study(), width=90, color=True, unicode=True)
@@ -47,7 +69,9 @@ def test_colour_only_adds_escape_codes() -> None:
 
 @given(width=st.integers(60, 200), unicode=st.booleans())
 def test_no_line_is_wider_than_the_terminal(width: int, unicode: bool) -> None:
-    text = table(study(), width=width, color=False, unicode=unicode)
+    data = designed()
+    data["calibration"] = calibrated()["calibration"]
+    text = table(data, width=width, color=False, unicode=unicode)
     assert max(map(_columns, text.splitlines())) <= width
 
 

@@ -70,3 +70,14 @@ def test_a_legend_entry_grows_with_its_label_up_to_the_limit() -> None:
     assert theme.entry_width(["ab"]) < theme.entry_width(["abcdef"]) < theme.entry_width(["a" * 99])
     assert theme.entry_width(["a" * 99]) == theme.entry_width(["a" * 999])
     assert math.isfinite(theme.entry_width([]))
+
+
+@given(st.floats(1e-3, 1e18), st.floats(1.34, 1e5))
+def test_an_axis_of_amounts_has_a_few_round_ticks_with_prefixes(low: float, factor: float) -> None:
+    alt = theme.altair()
+    found = theme.amount_axis(alt, "cost", [low, low * factor], "energy", "J").to_dict()
+    ticks = found["axis"]["values"]
+    assert 1 <= len(ticks) <= 6
+    assert all(low <= tick <= low * factor for tick in ticks)
+    assert found["axis"]["labelExpr"].endswith("+ 'J'")
+    assert found["scale"]["type"] == "log"

@@ -22,6 +22,12 @@ from hasten.bench.report import words
         (words.amount(1.5e12), "1.5 T"),
         (words.amount(None), "\u2013"),
         (words.bytes_(5 * 2**20), "5 MiB"),
+        (words.joules(None), "\u2013"),
+        (words.joules(12.0), "12 J"),
+        (words.joules(2.5e6), "2.5 MJ"),
+        (words.chance(0.995), "> 99 %"),
+        (words.chance(0.005), "< 1 %"),
+        (words.chance(0.5), "50 %"),
         (words.p_value(None), "\u2013"),
         (words.p_value(1.0), "1"),
         (words.ratio(0.0123), "0.0123\u00d7"),
@@ -137,3 +143,8 @@ def test_time_ratio_is_time_for_the_same_steps() -> None:
     assert words.time_ratio(analysis, base) == 1
     assert words.time_ratio(analysis, blur) == pytest.approx(blur["curve"][-1]["time"] / base["curve"][-1]["time"])
     assert words.time_ratio(analysis, blur | {"curve": []}) is None
+
+
+def test_the_direction_of_a_metric_stands_in_its_title_where_lower_is_better() -> None:
+    assert words.metric_title(study()) == "accuracy"  # type: ignore[arg-type]
+    assert words.metric_title(study(minimize=True)) == "error (lower is better)"  # type: ignore[arg-type]

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import theme
+from .axes import axis_chart, memory_chart
+from .calibration import calibration_chart
 from .curves import schedule_chart, speedup_chart, tradeoff_chart
 from .data import Report, arm_names
+from .frontier import frontier_chart
 from .rows import costs_chart, dots_chart, row_height, time_chart
 from .words import capital
 
@@ -29,6 +32,7 @@ class Figure:
         caption: how to read it.
         chart: an Altair chart, ready for page, PNG or SVG.
         wide: whether it wants the whole width of a page.
+        section: which part of the page it belongs to: "charts", "axes", "frontier" or "calibration".
     """
 
     name: str
@@ -36,6 +40,7 @@ class Figure:
     caption: str
     chart: Any
     wide: bool = False
+    section: str = "charts"
 
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite specification."""
@@ -57,11 +62,13 @@ def figures(data: Report, *, width: int | str = "container", background: str = "
     found: list[Figure] = []
 
     def add(
-        name: str, title: str, caption: str, chart: Any, height: int, entry: int = 100, *, wide: bool = False
-    ) -> None:
+        name: str, title: str, caption: str, chart: Any, height: int, entry: int = 100, *, wide: bool = False,
+        section: str = "charts",
+    ) -> None:  # fmt: skip
         if chart is not None:
             sized = theme.themed(chart, width=width, height=height, entry=entry, background=background)
-            found.append(Figure(name, title, caption, sized.properties(description=f"{title}. {caption}"), wide))
+            described = sized.properties(description=f"{title}. {caption}")
+            found.append(Figure(name, title, caption, described, wide, section))
 
     add("curves", f"{capital(metric)} against training time", _curves_caption(data), tradeoff_chart(data), 380, arms,
         wide=True)  # fmt: skip
@@ -82,8 +89,15 @@ def figures(data: Report, *, width: int | str = "container", background: str = "
             chart,
             row_height(rows),
         )
-    add("schedule", "Learning-rate schedule", "Dotted lines: the budgets, where the model is evaluated.",
-        schedule_chart(data), 140, arms)  # fmt: skip
+    add("schedule", "Learning-rate schedule", _SCHEDULES[data["study"]["curve"]], schedule_chart(data), 140, arms)
+    for key, title in (("flops", "training FLOPs"), ("energy", "energy")):
+        add(key, f"{capital(metric)} against {title}", _AXES[key], axis_chart(data, key), 260, arms, section="axes")
+    add("memory", f"{capital(metric)} against peak memory", _AXES["memory"], memory_chart(data), 260, arms,
+        section="axes")  # fmt: skip
+    add("frontier", "The best choice for every training time", _FRONTIER, frontier_chart(data), 340, arms, wide=True,
+        section="frontier")  # fmt: skip
+    add("calibration", "Difference from separate runs", _CALIBRATION, calibration_chart(data), 220,
+        theme.entry_width(["cyclic curve"]), section="calibration")  # fmt: skip
     return found
 
 
@@ -109,12 +123,30 @@ _SPEEDUP = (
 )
 _TIME = "Mean of the runs that count. The grey bar is not on the training clock."
 _COSTS = "Means over runs as a factor of the baseline's. A method that makes the model dearer to use shows here."
+_ENDS = "Dotted lines: the budgets, where the model is evaluated."
+_SCHEDULES = {
+    "cyclic": _ENDS,
+    "separate": f"Of the longest run; the others follow the same form over their own length. {_ENDS}",
+    "branch": f"The trunk and the decay of the longest budget; the others leave the trunk earlier. {_ENDS}",
+}
+_AXES = {
+    "flops": "The means and bands of the first chart, over counted operations. They carry over to other machines, and "
+    "do not predict time.",
+    "energy": "The means and bands of the first chart, over what the machine's meter counted while the clock ran.",
+    "memory": "At the last budget. Lines are 95 % intervals of the mean.",
+}
+_FRONTIER = (
+    "Every point of every mean curve. Filled: on the frontier, no other point is both faster and better; size and "
+    "percentage are the share of resamples of the seeds in which that is so. The line: the best quality for that time."
+)
+_CALIBRATION = "Zero is a separate run of that length. Bars are 95 % intervals of the mean of paired differences."
 
 
 def _curves_caption(data: Report) -> str:
     kinds = {
         "cyclic": " Dashed: all points of an arm come from one cyclic run per seed.",
         "separate": " Solid: every point is a complete run of its own.",
+        "branch": " Dashes and dots: the points of an arm are branches of one trunk per seed, each with its own decay.",
     }
     line = kinds[data["study"]["curve"]] if data["runs"] else ""
     if data["analysis"] is None:

@@ -26,6 +26,7 @@ COSTS: dict[str, Callable[[Run], float | None]] = {
     "parameters": _inference("parameters"),
     "training FLOPs": lambda run: run["flops"],
     "peak memory": lambda run: run["memory"],
+    "training energy": lambda run: run["energy"],
 }
 
 # How the means of `arm_means` are written.
@@ -37,6 +38,7 @@ SHOW: dict[str, Callable[[float | None], str]] = {
     "parameters": words.amount,
     "training FLOPs": words.amount,
     "peak memory": words.bytes_,
+    "training energy": words.joules,
 }
 
 

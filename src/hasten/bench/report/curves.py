@@ -9,7 +9,7 @@ from typing import Any
 
 from . import theme
 from .data import Report, arm_names, counted
-from .words import UNKNOWN, duration, number, ratio
+from .words import UNKNOWN, duration, metric_title, number, ratio
 
 __all__ = ["schedule_chart", "speedup_chart", "tradeoff_chart"]
 
@@ -22,7 +22,7 @@ def tradeoff_chart(data: Report) -> Any | None:
     """Metric against the logarithm of training time: mean, interval over seeds, every run, one colour per arm.
 
     Clicking an arm in the legend switches it off and on. Dashed lines are points of one cyclic run, solid ones of
-    separate runs. Returns None when no run has a point.
+    separate runs, dashes and dots of branches of one trunk. Returns None when no run has a point.
     """
     alt = theme.altair()
     names, study = arm_names(data), data["study"]
@@ -35,13 +35,13 @@ def tradeoff_chart(data: Report) -> Any | None:
     y_domain = theme.hull([row["metric"] for row in raw] + _bands_within(means, raw))
     x = theme.time_axis(alt, theme.log_hull([row["time"] for row in raw], margin=0.05), "training time")
     y = alt.Y(
-        "metric:Q", title=_metric_title(data), scale=alt.Scale(domain=y_domain, nice=False), axis=alt.Axis(tickCount=6)
+        "metric:Q", title=metric_title(data), scale=alt.Scale(domain=y_domain, nice=False), axis=alt.Axis(tickCount=6)
     )
 
     def fade(value: float) -> Any:
         return alt.condition(shown, alt.value(value), alt.value(min(value, FADED)), empty=False)
 
-    dash = [7, 4] if study["curve"] == "cyclic" else [1, 0]
+    dash = theme.DASHES[study["curve"]]
     raw_data, mean_data = alt.Data(values=raw), alt.Data(values=means)
     tips = [alt.Tooltip(f"{key}:N", title=title) for key, title in _TIPS.items()]
     lines = alt.Chart(raw_data).mark_line(strokeWidth=1, clip=True).encode(
@@ -52,7 +52,7 @@ def tradeoff_chart(data: Report) -> Any | None:
         return alt.layer(lines, dots.add_params(shown))
     mean = alt.Chart(mean_data)
     band = mean.mark_area(clip=True).encode(
-        x, alt.Y("low:Q", scale=alt.Scale(domain=y_domain), title=_metric_title(data)), alt.Y2("high:Q"), color,
+        x, alt.Y("low:Q", scale=alt.Scale(domain=y_domain), title=metric_title(data)), alt.Y2("high:Q"), color,
         opacity=fade(0.14))  # fmt: skip
     line = mean.mark_line(strokeWidth=2.5, strokeDash=dash, clip=True).encode(x, y, color, opacity=fade(1.0))
     points = alt.Chart(mean_data, name="curves").mark_point(size=75, filled=True).encode(
@@ -63,10 +63,6 @@ def tradeoff_chart(data: Report) -> Any | None:
 
 _TIPS = {"arm": "arm", "time_text": "time", "metric_text": "metric", "budget": "budget", "interval": "interval",
          "n": "seeds"}  # fmt: skip
-
-
-def _metric_title(data: Report) -> str:
-    return data["study"]["metric"] + (" (lower is better)" if data["study"]["minimize"] else "")
 
 
 def _budget_lines(alt: Any, data: Report, x: Any, y_domain: list[float]) -> list[Any]:
@@ -154,7 +150,7 @@ def speedup_chart(data: Report) -> Any | None:
     minimize = data["study"]["minimize"]
     x = alt.X(
         "quality:Q",
-        title=f"target: {_metric_title(data)}",
+        title=f"target: {metric_title(data)}",
         scale=alt.Scale(domain=quality, nice=False, reverse=minimize),
         axis=alt.Axis(grid=False, tickCount=6),
     )

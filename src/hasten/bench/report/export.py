@@ -20,8 +20,8 @@ __all__ = ["FORMATS", "from_json", "save_charts", "to_csv", "to_json", "write_re
 
 FORMATS = ("png", "svg")
 WIDTH = 720  # pixels of an exported chart; PNG files have twice as many
-COLUMNS = ("arm", "workload", "seed", "point", "step", "epoch", "time", "metric", "flops", "memory", "attempt",
-           "status", "flags")  # fmt: skip
+COLUMNS = ("arm", "workload", "seed", "point", "step", "epoch", "time", "metric", "flops", "memory", "energy",
+           "attempt", "status", "flags")  # fmt: skip
 
 
 def to_json(data: dict[str, Any] | Report) -> str:
@@ -41,8 +41,10 @@ def from_json(text: str) -> Report:
 def to_csv(data: dict[str, Any] | Report) -> str:
     """One line per arm, seed and point of the runs that count; `hasten.bench.stats.Table.from_csv` reads it.
 
-    The metric has the user's sign: pass `minimize=True` to the reader if the workload minimizes. A run that failed
-    ends with a line whose metric is nan. Repeated attempts are in the JSON only.
+    The metric has the user's sign: pass `minimize=True` to the reader if the workload minimizes. FLOPs, peak bytes of
+    memory and joules of energy are those up to the point, empty where they are unknown; reports of version 1 know the
+    peak of the whole run only, and have that. A run that failed ends with a line whose metric is nan. Repeated attempts
+    are in the JSON only.
     """
     report = validate(data)
     out = io.StringIO()
@@ -55,14 +57,15 @@ def to_csv(data: dict[str, Any] | Report) -> str:
 
 
 def _csv_rows(run: Run, study: Study) -> Iterator[dict[str, Any]]:
-    common = {"arm": run["arm"], "workload": study["workload"], "seed": run["seed"], "memory": run["memory"],
-              "attempt": run["attempt"], "status": run["status"], "flags": " ".join(run["flags"])}  # fmt: skip
+    common = {"arm": run["arm"], "workload": study["workload"], "seed": run["seed"], "attempt": run["attempt"],
+              "status": run["status"], "flags": " ".join(run["flags"])}  # fmt: skip
     last, number = 0.0, 0
     for point in run["points"]:
+        memory = run["memory"] if point["memory"] is None else point["memory"]
         metric = "nan" if point["metric"] is None else point["metric"]
         last, number = point["seconds"], point["point"] + 1
         yield {**common, "point": point["point"], "step": point["step"], "epoch": point["epoch"], "time": last,
-               "metric": metric, "flops": point["flops"]}  # fmt: skip
+               "metric": metric, "flops": point["flops"], "memory": memory, "energy": point["energy"]}  # fmt: skip
     if run["status"] == "failed":  # times increase along a run; nobody reads this one
         step = study["ends"][number] if number < len(study["ends"]) else None
         yield {

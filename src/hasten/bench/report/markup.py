@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["Html", "element", "join", "json_script"]
 
-_VOID = frozenset({"br", "hr", "meta"})
+_VOID = frozenset({"br", "hr", "input", "meta"})
 
 
 class Html(str):

@@ -1,4 +1,4 @@
-"""The tables of the page: verdicts at a glance, effects, arms, environment, and every run."""
+"""The tables of the page: effects, arms, environment, and every run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .data import Report, Run, arm_names, counted
 from .markup import Html, element, join
 from .words import UNKNOWN, VERDICTS
 
-__all__ = ["badge", "costs_table", "effects_table", "facts", "glance", "order_list", "phases_table", "runs_table",
-           "scroll", "table"]  # fmt: skip
+__all__ = ["badge", "costs_table", "effects_table", "facts", "name_cell", "number_cell", "order_list", "phases_table",
+           "runs_table", "scroll", "table", "text_cell"]  # fmt: skip
 
 
 def badge(word: str, *, more: str = "") -> Html:
@@ -39,15 +39,17 @@ def table(head: Sequence[str], rows: Iterable[Html], *, caption: str) -> Html:
     return scroll(caption, element("table", *parts, class_="sortable"))
 
 
-def _name(text: str) -> Html:
+def name_cell(text: str) -> Html:
+    """The name of a row."""
     return element("th", text, scope="row")
 
 
-def _text(*content: object, class_: str | None = None) -> Html:
+def text_cell(*content: object, class_: str | None = None) -> Html:
+    """Words, or other content."""
     return element("td", *content, class_=class_)
 
 
-def _number(text: object, value: float | None) -> Html:
+def number_cell(text: object, value: float | None) -> Html:
     """A number; the exact value is what sorting compares."""
     return element("td", text, class_="number", data_sort=value)
 
@@ -57,40 +59,6 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Html:
     rows = (element("div", element("dt", name), element("dd", value), class_="all" if name == "command" else None)
             for name, value in pairs)  # fmt: skip
     return element("dl", *rows)
-
-
-def glance(data: Report, field: str, heading: str) -> Html | None:
-    """One row per arm, one column per budget or target: the verdicts in one look.
-
-    Args:
-        data: a report with an analysis.
-        field: "budgets" or "targets".
-        heading: what the columns are.
-    """
-    analysis = data["analysis"]
-    assert analysis is not None
-    arms = [arm for arm in analysis["arms"] if arm[field]]
-    if not arms:
-        return None
-    head = [element("th", element("span", "arm", class_="hidden"), scope="col")]
-    for axis in analysis[field]:
-        label, _, more = axis["label"].partition(" (")
-        head.append(element("th", label, more and element("small", more.rstrip(")")), scope="col"))
-    decimals = words.gain_decimals(analysis)
-    rows = [
-        element("tr", _name(arm["name"]), *(_glance_cell(effect, decimals) for effect in arm[field])) for arm in arms
-    ]
-    return element("table", element("caption", heading), element("thead", element("tr", *head)),
-                   element("tbody", *rows), class_="glance")  # fmt: skip
-
-
-def _glance_cell(effect: dict[str, Any], decimals: int) -> Html:
-    verdict = VERDICTS[effect["verdict"]]
-    mark = element("span", verdict.mark, class_="mark", aria_hidden="true")
-    said = element("span", f"{effect['verdict']}, ", class_="hidden")
-    interval = f"interval {words.span_text(effect, decimals)}"
-    title = "; ".join(filter(None, (effect["verdict"], interval, effect["reason"])))
-    return element("td", mark, said, words.effect_text(effect, decimals), class_=verdict.css, title=title)
 
 
 def order_list(analysis: dict[str, Any]) -> Html:
@@ -125,16 +93,16 @@ def _effect_row(arm: str, effect: dict[str, Any], decimals: int) -> Html:
     shown = words.ratio(detectable) if effect["kind"] == "target" else words.signed(detectable, decimals)
     return element(
         "tr",
-        _name(arm),
-        _text(effect["label"], remark and element("div", remark, class_="remark")),
-        _number(words.effect_text(effect, decimals), effect["value"]),
-        _number(words.span_text(effect, decimals), effect["low"]),
-        _number(words.p_value(effect["p_holm"]), effect["p_holm"]),
-        _text(badge(effect["verdict"])),
-        _number(effect["n"], effect["n"]),
-        _number(words.span_text(effect, decimals, "minimum", "maximum"), effect["minimum"]),
-        _text({True: "proven", False: "not proven", None: UNKNOWN}[effect["no_loss"]]),
-        _number(shown, detectable),
+        name_cell(arm),
+        text_cell(effect["label"], remark and element("div", remark, class_="remark")),
+        number_cell(words.effect_text(effect, decimals), effect["value"]),
+        number_cell(words.span_text(effect, decimals), effect["low"]),
+        number_cell(words.p_value(effect["p_holm"]), effect["p_holm"]),
+        text_cell(badge(effect["verdict"])),
+        number_cell(effect["n"], effect["n"]),
+        number_cell(words.span_text(effect, decimals, "minimum", "maximum"), effect["minimum"]),
+        text_cell({True: "proven", False: "not proven", None: UNKNOWN}[effect["no_loss"]]),
+        number_cell(shown, detectable),
     )
 
 
@@ -156,7 +124,7 @@ def costs_table(data: Report) -> Html | None:
     if not costs:
         return None
     rows = [
-        element("tr", _name(name), *(_number(SHOW[cost](found.get(cost)), found.get(cost)) for cost in costs))
+        element("tr", name_cell(name), *(number_cell(SHOW[cost](found.get(cost)), found.get(cost)) for cost in costs))
         for name, found in means.items()
     ]
     return table(("arm", *(f"#{cost}" for cost in costs)), rows, caption="Means per arm over the runs that count")
@@ -172,22 +140,24 @@ def phases_table(data: Report) -> Html | None:
     rows = []
     for name, (phases, excluded) in found.items():
         times = [phases.get(part) for part in parts] + [excluded.get(reason) for reason in reasons]
-        rows.append(element("tr", _name(name), *(_number(words.duration(time), time) for time in times)))
+        rows.append(element("tr", name_cell(name), *(number_cell(words.duration(time), time) for time in times)))
     head = ("arm", *(f"#{part}" for part in parts), *(f"#({reason})" for reason in reasons))
     return table(head, rows, caption="Mean time per run; in brackets: not on the training clock")
 
 
 _RUN_HEAD = ("arm", "#seed", "#attempt", "status", "#steps", "#final metric", "#train time", "#off the clock", "#FLOPs",
-             "#peak memory", "#machine drift", "weights")  # fmt: skip
+             "#peak memory", "#energy", "#machine drift", "weights")  # fmt: skip
 
 
 def runs_table(data: Report) -> Html:
     """Every attempt at every run; failures in words."""
     caption = f"{len(data['runs'])} runs, of which {len(counted(data))} count"
-    return table(_RUN_HEAD, map(_run_row, data["runs"]), caption=caption)
+    energy = any(run["energy"] is not None for run in data["runs"])
+    head = [name for name in _RUN_HEAD if energy or name != "#energy"]
+    return table(head, (_run_row(run, energy) for run in data["runs"]), caption=caption)
 
 
-def _run_row(run: Run) -> Html:
+def _run_row(run: Run, energy: bool) -> Html:
     metrics = [point["metric"] for point in run["points"] if point["metric"] is not None]
     final = metrics[-1] if metrics and run["status"] == "done" else None
     steps = run["points"][-1]["step"] if run["points"] else None
@@ -198,17 +168,18 @@ def _run_row(run: Run) -> Html:
     status = element("span", run["status"], class_="failed" if run["status"] == "failed" else None)
     return element(
         "tr",
-        _name(run["arm"]),
-        _number(seed, seed if isinstance(seed, int) else None),
-        _number(run["attempt"], run["attempt"]),
-        _text(join([status, *flags], " "), error),
-        _number(steps or UNKNOWN, steps),
-        _number(words.number(final), final),
-        _number(words.duration(run["seconds"]), run["seconds"]),
-        _number(words.duration(off), off),
-        _number(words.amount(run["flops"]), run["flops"]),
-        _number(words.bytes_(run["memory"]), run["memory"]),
-        _number(words.ratio(drift), drift),
-        _text((run["weights"] or UNKNOWN)[:8], class_="code"),
+        name_cell(run["arm"]),
+        number_cell(seed, seed if isinstance(seed, int) else None),
+        number_cell(run["attempt"], run["attempt"]),
+        text_cell(join([status, *flags], " "), error),
+        number_cell(steps or UNKNOWN, steps),
+        number_cell(words.number(final), final),
+        number_cell(words.duration(run["seconds"]), run["seconds"]),
+        number_cell(words.duration(off), off),
+        number_cell(words.amount(run["flops"]), run["flops"]),
+        number_cell(words.bytes_(run["memory"]), run["memory"]),
+        number_cell(words.joules(run["energy"]), run["energy"]) if energy else None,
+        number_cell(words.ratio(drift), drift),
+        text_cell((run["weights"] or UNKNOWN)[:8], class_="code"),
         class_=None if run["counts"] else "discounted",
     )

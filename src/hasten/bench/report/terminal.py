@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import words
+from .calibration import KINDS, bias_decimals, kind_costs
 from .data import Report, prepare
+from .frontier import volume_decimals
+from .interactions import interaction_lines
 from .words import MINUS, TIMES, UNKNOWN, VERDICTS
 
 __all__ = ["table"]
@@ -96,7 +99,8 @@ def table(
             ("targets", "speedup to reach the same quality"),
         ):
             lines += _glance(style, analysis, field, title)
-        lines += ["", *_order(style, analysis)]
+        lines += ["", *_order(style, analysis), *_frontier(style, report), *_interactions(style, report)]
+    lines += _calibration(style, report)
     lines += ["", *_notes(style, report)]
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
@@ -181,11 +185,15 @@ def _glance(style: _Style, analysis: dict[str, Any], field: str, title: str) -> 
             for e in cells
         ]
         columns.append([_Cell(axis["label"].split(" (")[0]), *texts])
-    lines = ["", *(style.paint(line, "bold") for line in style.wrap(title))]
-    for block in _blocks(style, columns):
-        lines += _grid(style, list(zip(*block, strict=True)))
+    lines = _heading(style, title)
+    lines += _stacked(style, columns)
     used = dict.fromkeys(effect["verdict"] for arm in arms for effect in arm[field])
     return lines + style.wrap("   ".join(f"{VERDICTS[word].mark} {word}" for word in used))
+
+
+def _stacked(style: _Style, columns: list[list[_Cell]]) -> list[str]:
+    """A table in as many blocks as the width needs."""
+    return [line for block in _blocks(style, columns) for line in _grid(style, list(zip(*block, strict=True)))]
 
 
 def _blocks(style: _Style, columns: list[list[_Cell]]) -> Iterable[list[list[_Cell]]]:
@@ -208,6 +216,54 @@ def _order(style: _Style, analysis: dict[str, Any]) -> list[str]:
     for budget, groups in zip(analysis["budgets"], analysis["ties"], strict=True):
         lines += style.wrap(f"{budget['label']}: {words.order(groups)}", indent="")
     return lines
+
+
+def _heading(style: _Style, text: str) -> list[str]:
+    return ["", *(style.paint(line, "bold") for line in style.wrap(text))]
+
+
+def _frontier(style: _Style, data: Report) -> list[str]:
+    """How sure each arm's place on the frontier is, at its points and at all, and how much it covers."""
+    frontier = (data["analysis"] or {}).get("frontier")
+    if not frontier or len(frontier["arms"]) < 2:
+        return []
+    decimals = volume_decimals(frontier)
+    labels = {point["point"]: point["label"] for point in frontier["points"]}
+    share = {(point["arm"], point["point"]): point["probability"] for point in frontier["points"]}
+    arms = [arm["arm"] for arm in frontier["arms"]]
+    columns = [[_Cell("")] + [_Cell(style.name(arm)) for arm in arms]]
+    columns += [
+        [_Cell(labels[point]), *(_Cell(words.chance(share.get((arm, point)))) for arm in arms)]
+        for point in sorted(labels)
+    ]
+    columns.append([_Cell("any point"), *(_Cell(words.chance(arm["probability"])) for arm in frontier["arms"])])
+    volumes = [_Cell(words.fixed(arm["hypervolume"], decimals)) for arm in frontier["arms"]]
+    columns.append([_Cell("hypervolume"), *volumes])
+    lines = _heading(style, "share of resamples on the frontier of time and quality: no verdict")
+    return lines + _stacked(style, columns)
+
+
+def _interactions(style: _Style, data: Report) -> list[str]:
+    """One sentence per design: do the methods add up?"""
+    said = [line for text in interaction_lines(data) for line in style.wrap(text)]
+    return [*_heading(style, "do the methods add up? no verdict"), *said] if said else []
+
+
+def _calibration(style: _Style, data: Report) -> list[str]:
+    """Difference of every kind of curve from separate runs, and what it costs."""
+    if data["calibration"] is None:
+        return []
+    decimals, kinds = bias_decimals(data), list(kind_costs(data))
+    others = [item for item in kinds if item[0]["kind"] != "separate"]
+    columns = [[_Cell("")] + [_Cell(KINDS[kind["kind"]]) for kind, *_ in others]]
+    for i, label in enumerate(data["calibration"]["budgets"]):
+        columns.append(
+            [_Cell(label), *(_Cell(words.signed(kind["levels"][i]["bias"], decimals)) for kind, *_ in others)]
+        )
+    columns.append([_Cell("steps"), *(_Cell(words.ratio(steps)) for _, steps, _ in others)])
+    columns.append([_Cell("time"), *(_Cell(words.ratio(seconds)) for *_, seconds in others)])
+    title = f"{data['study']['metric']} of {data['calibration']['arm']}, difference from separate runs"
+    return _heading(style, title) + _stacked(style, columns)
 
 
 def _notes(style: _Style, data: Report) -> list[str]:

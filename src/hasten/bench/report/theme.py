@@ -14,8 +14,8 @@ from typing import Any
 
 from ..._core.checks import missing_extra
 
-__all__ = ["FONT", "altair", "arm_encoding", "arm_scale", "entry_width", "hull", "log_hull", "log_ticks",
-           "ratio_axis", "themed", "time_axis", "top_legend"]  # fmt: skip
+__all__ = ["DASHES", "FONT", "altair", "amount_axis", "arm_encoding", "arm_scale", "entry_width", "hull", "log_hull",
+           "log_ticks", "ratio_axis", "themed", "time_axis", "top_legend"]  # fmt: skip
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with all common kinds of colour blindness. The
 # baseline is grey, which shows on light and dark paper; their yellow (1.3 : 1 on white) is left out.
@@ -23,6 +23,9 @@ BASELINE = "#767676"
 ARM_COLORS = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#009E73", "#D55E00")
 ARM_SHAPES = ("square", "triangle-up", "diamond", "cross", "triangle-down")  # 6 x 5: coprime, so 30 different pairs
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif"
+
+# How the mean line of each kind of curve is drawn: one cyclic run, complete runs, branches of one trunk.
+DASHES = {"cyclic": [7, 4], "separate": [1, 0], "branch": [9, 3, 2, 3]}
 
 # Ticks a person would choose, the best first: a short curve needs the finer ones.
 _TENS = tuple(10.0**k for k in range(-4, 0))  # parts of a second
@@ -81,6 +84,20 @@ def time_axis(alt: Any, domain: Sequence[float], title: str) -> Any:
         title=title,
         scale=alt.Scale(type="log", domain=list(domain), nice=False),
         axis=alt.Axis(values=ticks, labelExpr=_TIME_LABEL, grid=False) if ticks else alt.Axis(grid=False),
+    )
+
+
+def amount_axis(alt: Any, field: str, domain: Sequence[float], title: str, unit: str = "") -> Any:
+    """A logarithmic axis of an amount, with decimal prefixes at its ticks."""
+    decades = range(math.floor(math.log10(domain[0])), math.ceil(math.log10(domain[1])) + 1)
+    steps = [step * 10.0**k for step in (1, 2, 5, 3, 1.5, 7, 4, 6, 8, 9, 2.5, 1.2) for k in decades]
+    ticks = log_ticks(steps, domain, 5)
+    label = f"replace(format(datum.value, '.3~s'), /([a-zA-Zµ]?)$/, '\u00a0$1') + '{unit}'"
+    return alt.X(
+        f"{field}:Q",
+        title=title,
+        scale=alt.Scale(type="log", domain=list(domain), nice=False),
+        axis=alt.Axis(labelExpr=label, grid=False, **({"values": ticks} if ticks else {"tickCount": 3})),
     )
 
 

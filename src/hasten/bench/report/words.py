@@ -9,10 +9,10 @@ from typing import Any
 
 from .data import Report, counted
 
-__all__ = ["UNKNOWN", "VERDICTS", "amount", "answer", "bytes_", "capital", "duration", "effect_text",
-           "final_point", "fixed", "gain_decimals", "incomplete", "joined", "level", "number", "order",
-           "p_value", "percent", "ratio", "reservation", "run_flags", "signed", "span_text",
-           "time_ratio", "troubles", "Verdict"]  # fmt: skip
+__all__ = ["UNKNOWN", "VERDICTS", "Verdict", "amount", "answer", "bytes_", "capital", "chance", "decimals_of",
+           "duration", "effect_text", "final_point", "fixed", "gain_decimals", "incomplete", "joined", "joules",
+           "level", "metric_title", "number", "order", "p_value", "percent", "ratio", "reservation", "run_flags",
+           "signed", "span_text", "time_ratio", "troubles"]  # fmt: skip
 
 MINUS = "\u2212"  # the typographic minus sign: as wide as a plus
 TIMES = "\u00d7"
@@ -89,6 +89,11 @@ def gain_decimals(analysis: dict[str, Any] | None) -> int:
     effects = [effect for arm in arms for effect in (*arm["budgets"], *arm["accuracy"])]
     widths = [(e["high"] - e["low"]) / 2 for e in effects if e["low"] is not None and e["high"] is not None]
     levels = [point["metric"] for arm in arms for point in arm["curve"]]
+    return decimals_of(widths, levels)
+
+
+def decimals_of(widths: Sequence[float], levels: Sequence[float]) -> int:
+    """Decimals for the first digit of the narrowest of these half intervals, and for 1 % of the levels' range."""
     widths = [width for width in widths if width > 0]  # a tie has none
     scales = [min(widths)] if widths else []
     scales += [(max(levels) - min(levels)) / 100] if levels else []
@@ -113,6 +118,29 @@ def percent(share: float) -> str:
     '95 %'
     """
     return f"{100 * share:g} %"
+
+
+def chance(share: float | None) -> str:
+    """A probability that was counted in random draws: never a certainty.
+
+    >>> chance(0.731), chance(1.0), chance(0.0), chance(None)
+    ('73 %', '> 99 %', '< 1 %', '–')
+    """
+    if share is None:
+        return UNKNOWN
+    return "< 1 %" if share < 0.01 else "> 99 %" if share > 0.99 else f"{100 * share:.0f} %"
+
+
+def joules(energy: float | None) -> str:
+    """Energy in joules with a decimal prefix.
+
+    >>> joules(81_300.0)
+    '81.3 kJ'
+    """
+    if energy is None:
+        return UNKNOWN
+    text = amount(energy)
+    return f"{text}J" if " " in text else f"{text} J"
 
 
 def duration(seconds: float | None) -> str:
@@ -181,6 +209,11 @@ def joined(items: Sequence[str], word: str = "and") -> str:
 def capital(text: str) -> str:
     """The same text with a capital at the start."""
     return text[:1].upper() + text[1:]
+
+
+def metric_title(data: Report) -> str:
+    """The metric as the title of an axis, with its direction where that is not the usual one."""
+    return data["study"]["metric"] + (" (lower is better)" if data["study"]["minimize"] else "")
 
 
 def effect_text(effect: dict[str, Any], decimals: int) -> str:
