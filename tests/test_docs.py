@@ -158,7 +158,9 @@ def app_of(verb: str):
 
 
 def options_of(verb: str) -> set[str]:
-    return {name for argument in app_of(verb).assemble_argument_collection() for name in argument.names}
+    """The options of a verb; what is given without a name is named as if it had one."""
+    names = [name for argument in app_of(verb).assemble_argument_collection() for name in argument.names]
+    return {name if name.startswith("-") else f"--{name.lower()}" for name in names}
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("hasten ")])

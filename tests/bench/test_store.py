@@ -80,6 +80,29 @@ def test_points_are_sorted_and_runs_keep_the_order_they_were_started_in(store):
     assert [point["point"] for point in runs[0]["points"]] == [0, 1]
 
 
+def test_a_whole_study_is_written_and_read_at_once(store, tmp_path):
+    runs = [{"key": attempt(number), "status": "done", "data": {"n": number}, "points": [POINT]} for number in (1, 0)]
+    store.fill({"seeds": [1, 2], "plan": None}, runs)
+    assert store.facts() == {"plan": None, "seeds": [1, 2]}
+    assert store.runs() == runs
+    assert store.snapshot() == (store.facts(), runs)
+    with pytest.raises(StoreError, match="UNIQUE"):
+        store.fill({"more": 1, "seeds": []}, [])
+    assert store.facts() == {"plan": None, "seeds": [1, 2]}
+    copy = Store(tmp_path / "copy")
+    copy.fill(*store.snapshot())
+    assert copy.snapshot() == store.snapshot()
+    copy.close()
+
+
+def test_a_study_with_other_tables_is_refused(store):
+    store.db.execute("CREATE TRIGGER later AFTER INSERT ON study BEGIN DELETE FROM run; END")
+    store.close()
+    for read_only in (True, False):
+        with pytest.raises(StoreError, match="holds other tables than a study's"):
+            Store(store.folder, read_only=read_only)
+
+
 def test_a_write_that_fails_leaves_nothing_behind(store):
     store.put("fact", 1)
     with pytest.raises(ValueError, match="not JSON compliant"):

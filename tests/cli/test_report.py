@@ -63,3 +63,66 @@ def test_a_file_that_is_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "study.sqlite").write_text("no database at all, and long enough to be looked at " * 10)
     assert main(["report", str(tmp_path)]) == 2
     assert "file is not a database" in capsys.readouterr().err
+
+
+# Several studies ------------------------------------------------------------------------------------------------------
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def test_several_studies_make_one_page(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["report", str(folder), str(GOLDEN / "report-version-1.json")]
+    assert main(words) == 0
+    assert main([*words, "--out", "other.html"]) == 0
+    assert capsys.readouterr().out == "studies.html\nother.html\n"
+    assert (tmp_path / "studies.html").read_bytes() == (tmp_path / "other.html").read_bytes()
+    assert "2 studies: images and tiny" in (tmp_path / "studies.html").read_text(encoding="utf-8")
+
+
+def test_a_report_as_json_goes_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "study.json"
+    data.write_bytes((GOLDEN / "report-version-1.json").read_bytes())
+    assert main(["report", str(data), "--csv", str(tmp_path / "points.csv")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'study.html'}\n{tmp_path / 'points.csv'}\n"
+
+
+def test_publishing_says_what_it_did(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = tmp_path / "site"
+    assert main(["report", str(folder), str(GOLDEN / "report-version-1.json"), "--publish", str(site)]) == 0
+    named = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert named == [
+        "index.html", *(f"{name}.{kind}" for name in ("images", "tiny") for kind in ("html", "json", "csv"))
+    ]  # fmt: skip
+    (site / "tiny.csv").write_text("changed")
+    assert main(["report", str(folder), "--publish", str(site)]) == 0
+    err = capsys.readouterr().err
+    assert f"removed {site / 'tiny.html'}\n" in err
+    assert f"kept {site / 'tiny.csv'}: of an earlier time, and changed since\n" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "expected the folder of a study. For example: hasten report runs/demo"),
+        (["OLD", "OLD"], "different studies, got tiny: base, smooth twice"),
+        (["OLD", "FOLDER", "--csv", "x.csv"], "no --csv beside several studies, use --publish"),
+        (["OLD", "--publish", "site", "--out", "x.html"], "no --out beside --publish"),
+        (["OLD", "--margin", "0.1"], "whose analysis is done"),
+        (["text"], "the folder of a study or its archive (.zip)"),
+        (["OLD", "--publish", "taken"], "a folder without index.html"),
+    ],
+)
+def test_usage_errors_with_several(
+    words: list[str], told: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text").write_text("text")
+    Path("taken").mkdir()
+    Path("taken/index.html").write_text("mine")
+    names = {"OLD": str(GOLDEN / "report-version-1.json"), "FOLDER": str(folder)}
+    assert main(["report", *(names.get(word, word) for word in words)]) == 2
+    assert told in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"text", "taken"}

@@ -1,10 +1,13 @@
 """Makes `study-schema-1/`, a synthetic study as schema 1 writes it: two arms, four seeds, every way a run can end.
 
 The study must stay readable for ever, so the files are made once per schema: `python -m tests.golden.make_study`.
+`expected.json` is what was written, `expected-report.json` what the report of that version says of it.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -85,5 +88,31 @@ def make() -> None:
     (FOLDER / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 
 
+COLUMNS = ("arm", "workload", "seed", "point", "step", "epoch", "time", "metric", "attempt", "status", "flags")
+
+
+def say() -> None:
+    """Write what a report says of the study."""
+    from hasten.bench.report import to_csv
+    from hasten.bench.study import open_study
+
+    study = open_study(FOLDER)
+    arms = {arm["name"]: arm for arm in study.data["analysis"]["arms"]}
+    effects = {name: [*arm["budgets"], *arm["targets"]] for name, arm in arms.items()}
+    expected = {
+        "sentences": study.verdicts(),
+        "verdicts": {name: [effect["verdict"] for effect in found] for name, found in effects.items()},
+        "effects": {name: [effect["value"] for effect in found] for name, found in effects.items()},
+        "p_holm": {name: [effect["p_holm"] for effect in found] for name, found in effects.items()},
+        "levels": {name: [point["metric"] for point in arm["curve"]] for name, arm in arms.items()},
+        "overall": {name: arm["overall"] for name, arm in arms.items()},
+        "notes": study.data["notes"],
+        "csv": [[row[name] for name in COLUMNS] for row in csv.DictReader(io.StringIO(to_csv(study.data)))],
+        "csv_columns": list(COLUMNS),
+    }
+    (FOLDER / "expected-report.json").write_text(json.dumps(expected, indent=1) + "\n")
+
+
 if __name__ == "__main__":
     make()
+    say()

@@ -12,19 +12,20 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import durable
 
-__all__ = ["FILE", "SCHEMA", "NotDeterministicError", "RunKey", "Store", "StoreError"]
+__all__ = ["FILE", "LOCK", "SCHEMA", "NotDeterministicError", "RunKey", "Store", "StoreError"]
 
 FILE = "study.sqlite"
 LOCK = "study.lock"  # an empty SQLite file; whoever holds its lock writes the study
 SCHEMA = 1  # PRAGMA user_version; a reader of a newer schema refuses, older ones stay readable
 APPLICATION = 0x48415354  # PRAGMA application_id, "HAST": tells our files from other people's
+NAMES = {"study", "run", "point"}  # all that a study holds: no view or trigger of somebody else's is ever run
 PATIENCE = 30.0  # seconds to wait for somebody who reads the study while we write
 
 _TABLES = f"""
@@ -132,13 +133,16 @@ class Store:
         version, application = (
             self.db.execute(f"PRAGMA {n}").fetchone()[0] for n in ("user_version", "application_id")
         )
-        tables = self.db.execute("SELECT name FROM sqlite_master").fetchall()
+        tables = self.db.execute("SELECT type, name FROM sqlite_master").fetchall()
         if (version, application, tables) == (0, 0, []):
             return True
         if application != APPLICATION:
             raise StoreError(f"{self.path}: a database, but not a study of hasten's. Pass another folder with --out.")
         if version > SCHEMA:
             raise StoreError(f"{self.path}: written by a newer hasten (schema {version}). Update hasten to read it.")
+        kinds = {(kind, name) for kind, name in tables if not name.startswith("sqlite_autoindex_")}
+        if kinds != {("table", name) for name in NAMES}:
+            raise StoreError(f"{self.path}: holds other tables than a study's. {_DAMAGED}")
         found = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise StoreError(f"{self.path}: {found}. {_DAMAGED}")
@@ -190,8 +194,7 @@ class Store:
         if key.attempt in [attempt for attempt, _ in stored]:
             return
         with self._transaction():
-            row = (*key.values(), point["point"], point["metric"], point["seconds"], _dump(point))
-            self.db.execute("INSERT INTO point VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self.db.execute("INSERT INTO point VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(key, point))
 
     def put_run(self, key: RunKey, status: str, data: dict[str, Any]) -> None:
         """Record how an attempt stands: "running", "interrupted", "stopped", "failed" or "done"."""
@@ -202,6 +205,39 @@ class Store:
                 "DO UPDATE SET status = excluded.status, data = excluded.data",  # keeps its place in the order
                 row,
             )
+
+    def fill(self, facts: Mapping[str, Any], runs: Sequence[dict[str, Any]]) -> None:
+        """Write a whole study into an empty store, in one transaction: all of it is there, or nothing.
+
+        Args:
+            facts: what `facts` returns.
+            runs: what `runs` returns.
+        """
+        points = [(run["key"], point) for run in runs for point in run["points"]]
+        with self._transaction():
+            self.db.executemany(
+                "INSERT INTO study VALUES (?, ?)", [(name, _dump(facts[name])) for name in sorted(facts)]
+            )
+            self.db.executemany(
+                "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*run["key"].values(), run["status"], _dump(run["data"])) for run in runs],
+            )
+            self.db.executemany(
+                "INSERT INTO point VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_row(key, point) for key, point in points],
+            )
+
+    def snapshot(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """`facts` and `runs` as they were at one moment, also while a driver writes (it waits as long as we read)."""
+        self._query("BEGIN", ())
+        try:
+            return self.facts(), self.runs()
+        finally:
+            self._query("COMMIT", ())
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that `put` wrote."""
+        return {name: json.loads(value) for name, value in self._query("SELECT * FROM study ORDER BY name", ())}
 
     def runs(self) -> list[dict[str, Any]]:
         """Every attempt in the order they were started: {"key": RunKey, "status", "data", "points"}."""
@@ -224,6 +260,10 @@ class Store:
 
 _KEY = "arm, fingerprint, environment, seed, curve, first, attempt"
 _RUN = "arm = ? AND fingerprint = ? AND environment = ? AND seed = ? AND curve = ? AND first = ?"
+
+
+def _row(key: RunKey, point: dict[str, Any]) -> tuple[Any, ...]:
+    return (*key.values(), point["point"], point["metric"], point["seconds"], _dump(point))
 
 
 def _dump(value: Any) -> str:

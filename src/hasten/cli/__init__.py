@@ -19,7 +19,9 @@ __all__ = ["Interrupted", "UsageError", "main"]
 # verb -> what `hasten --help` says of it; its function has the same name and lives in the module of that name.
 VERBS = {
     "compare": "Compare ways to train on a workload: which pay, at which budgets, how sure is that?",
-    "report": "Write the report of a study as one HTML page.",
+    "report": "Write the report of one study or of several as one HTML page, or as static files.",
+    "merge": "Put runs of one question from several folders into one study.",
+    "archive": "Write a study as one file, to keep or to send, or bring one back.",
     "memory": "Show what a program needs in memory: state, activations, peak.",
     "methods": "List the methods, or show one's arguments and card.",
     "schedule": "Draw a learning-rate schedule.",

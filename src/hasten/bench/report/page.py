@@ -25,7 +25,7 @@ from .markup import Html, element, join, json_script
 from .tables import badge, facts, scroll
 from .words import duration, joined, number
 
-__all__ = ["document", "render", "vega_bundle"]
+__all__ = ["answer_parts", "detail_parts", "document", "figure_place", "render", "vega_bundle"]
 
 
 def render(data: dict[str, Any] | Report) -> str:
@@ -46,38 +46,40 @@ def render(data: dict[str, Any] | Report) -> str:
     main = element(
         "main",
         _header(report),
-        _answer(report),
+        _section("answer", "Which of these pay?", *answer_parts(report)),
         _sure(report),
         _charts(figures),
         _axes(figures),
         _frontier(report, figures),
         _interactions(report),
         _calibration(report, figures),
-        _details(report),
+        _section("details", "All numbers", *detail_parts(report)),
         _reading(report),
     )
     return document(report["study"]["title"], main, {figure.name: figure.spec() for figure in figures})
 
 
-def document(title: str, main: Html, specs: dict[str, Any]) -> str:
+def document(title: str, main: Html, specs: dict[str, Any], *, more: str = "") -> str:
     """A complete HTML page around `main`, with the charts that its `data-chart` places name.
 
     Args:
         title: of the window.
         main: the content.
         specs: name of a chart -> its Vega-Lite specification; without any the chart library is left out.
+        more: name of a style sheet and a script of ours, `<more>.css` and `<more>.js`, that this page needs as well.
     """
     bundle, script = vega_bundle() if specs else "", _asset("page.js")
+    own, style = (_asset(f"{more}.js"), _asset(f"{more}.css")) if more else ("", "")
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_policy(filter(None, [bundle, script]))),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(filter(None, [bundle, script, own]))),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="generator", content="hasten"),
         element("title", title),
-        element("style", Html(_asset("style.css"))),
+        element("style", Html(_asset("style.css") + style)),
     )
-    code = [element("script", Html(text)) for text in (bundle, script) if text]
+    code = [element("script", Html(text)) for text in (bundle, script, own) if text]
     scripts = join((json_script("charts", specs), *code))
     return f"<!doctype html>\n{element('html', head, element('body', main, scripts), lang='en')}\n"
 
@@ -122,7 +124,8 @@ def _header(data: Report) -> Html:
     )
 
 
-def _answer(data: Report) -> Html:
+def answer_parts(data: Report) -> list[object]:
+    """The answer of a study: headline, cards of the arms, heat maps."""
     headline, rests = words.answer(data)
     parts: list[object] = [element("p", headline, class_="headline"), element("p", rests, class_="quiet")]
     analysis = data["analysis"]
@@ -136,7 +139,7 @@ def _answer(data: Report) -> Html:
         maps = [(title, heat_map(data, field, title)) for field, title in headings.items()]
         parts.append(element("div", *(scroll(title, made) for title, made in maps if made), class_="glances"))
         parts.append(heat_key(data))
-    return _section("answer", "Which of these pay?", *parts)
+    return parts
 
 
 def _card(data: Report, analysis: dict[str, Any], arm: dict[str, Any]) -> Html:
@@ -202,18 +205,19 @@ _CURVES = {
 
 def _figures(figures: Iterable[charts.Figure], section: str) -> Html | None:
     """The figures of one section side by side; None without any."""
-    made = [
-        element(
-            "figure",
-            element("h3", figure.title),
-            element("div", class_="chart", data_chart=figure.name, role="img", aria_label=f"Chart: {figure.title}"),
-            element("figcaption", figure.caption),
-            class_="wide" if figure.wide else None,
-        )
-        for figure in figures
-        if figure.section == section
-    ]
+    made = [figure_place(figure, figure.name) for figure in figures if figure.section == section]
     return element("div", *made, class_=f"figures {section}") if made else None
+
+
+def figure_place(figure: charts.Figure, name: str) -> Html:
+    """Title, place and caption of a figure; `name` is that of its specification in the page."""
+    return element(
+        "figure",
+        element("h3", figure.title),
+        element("div", class_="chart", data_chart=name, role="img", aria_label=f"Chart: {figure.title}"),
+        element("figcaption", figure.caption),
+        class_="wide" if figure.wide else None,
+    )
 
 
 def _charts(figures: list[charts.Figure]) -> Html:
@@ -253,8 +257,9 @@ def _calibration(data: Report, figures: list[charts.Figure]) -> Html | None:
     return _section("calibration", "What does the kind of curve change?", halves, calibration_table(data))
 
 
-def _details(data: Report) -> Html:
-    parts = _effects(data)
+def detail_parts(data: Report) -> list[object]:
+    """All numbers of a study: effects, costs, runs, arms, question, environment."""
+    parts: list[object] = [*_effects(data)]
     if data["runs"]:
         parts += [element("h3", "Time and costs"), tables.phases_table(data), tables.costs_table(data), _energy(data)]
         parts += [element("h3", "Every run"), tables.runs_table(data)]
@@ -263,9 +268,9 @@ def _details(data: Report) -> Html:
     if data["environment"]:
         parts += [
             element("h3", "Environment"),
-            facts((key, _plain(value)) for key, value in data["environment"].items()),
+            facts((key, _plain(value)) for key, value in data["environment"].items() if key != "energy"),
         ]
-    return _section("details", "All numbers", *parts)
+    return parts
 
 
 _EFFECTS = {
@@ -289,10 +294,11 @@ def _effects(data: Report) -> list[Html | None]:
 
 
 def _energy(data: Report) -> Html | None:
-    """The one line about energy where no run has it."""
-    if any(run["energy"] is not None for run in data["runs"]):
+    """Where no run has energy, the one line that says why; reports before version 2 do not know."""
+    told = data["environment"].get("energy")
+    if told is None or any(run["energy"] is not None for run in data["runs"]):
         return None
-    return element("p", "Energy: not readable on this machine.", class_="quiet after")
+    return element("p", str(told), class_="quiet after")
 
 
 def _arm(arm: Any) -> Html:
