@@ -88,9 +88,9 @@ def main() -> None:
     for arm, values in zip(ARMS, range(len(ARMS)), strict=True):
         for kind in KINDS:
             for k, label in enumerate(budgets):
-                runs = levels[kind][values, :, k].tolist()
+                runs = (100 * levels[kind][values, :, k]).tolist()
                 spread = statistics.stdev(runs) if len(runs) > 1 else None
-                emit(options.json, claim="level", arm=f"{arm}, {kind}, {label}", value=100 * statistics.mean(runs),
+                emit(options.json, claim="level", arm=f"{arm}, {kind}, {label}", value=statistics.mean(runs),
                      unit="%", n=len(runs), sd=spread, runs=runs)  # fmt: skip
     for reference, other in (("separate", "cyclic"), ("separate", "branch"), ("branch", "cyclic")):
         compare_kinds(options.json, reference, other, levels, budgets)

@@ -6,12 +6,14 @@ import io
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.bench.stage import Stage, done, point, whole
 
 from hasten.bench import driver as module
-from hasten.bench.driver import Driver, Settings, WorkerError
+from hasten.bench.driver import Driver, Settings, WorkerError, command
+from hasten.bench.plan import Plan
 from hasten.bench.pool import Pool
 from hasten.bench.progress import Progress
 from hasten.bench.store import Store, StoreError
@@ -341,3 +343,12 @@ def test_an_unforeseen_error_leaves_no_worker_and_no_run_called_running(tmp_path
     assert [run["status"] for run in store.runs()] == ["interrupted"]
     assert store.get("status") == "interrupted"
     store.close()
+
+
+def test_energy_is_measured_only_where_one_run_at_a_time_has_the_machine(
+    tiny_plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan = tiny_plan()
+    for workers in (1, 2):
+        sent = command(plan, plan.jobs()[0], Settings(workers=workers), [], tmp_path / "c.pt", tmp_path / "log")
+        assert sent["energy"] is (workers == 1)

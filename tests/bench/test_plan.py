@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hasten import methods
+from hasten._core.call import canonical, encode
 from hasten._core.surgery import Report
 from hasten.bench.curves import KINDS, branch_schedule
 from hasten.bench.plan import Job, Plan, check_test_data, make_plan
@@ -265,6 +267,21 @@ def test_a_bad_argument_of_a_surgery_is_found_before_the_study() -> None:
         plan({"base": [], "x": [methods.stochastic_depth(drop_rate=1.5)]})
 
 
+@pytest.mark.parametrize("kind", ["cyclic", "separate"])
+def test_the_identity_of_a_study_without_forks_never_changes(kind: str) -> None:
+    made = plan(curve=kind)
+    record = {
+        "workload": made.workload.program.workload,
+        "arms": {name: program.fingerprint() for name, program in made.arms.items()},
+        "baseline": "base",
+        "curve": [kind, list(made.curve.ends)],  # nothing more: studies begun before branch curves must go on
+        "evaluation": [encode(made.workload.test), encode(made.workload.metric)],
+        "device": "cpu",
+    }
+    assert made.identity() == hashlib.sha256(canonical(record).encode()).hexdigest()[:16]
+    assert made.curve.label == f"{kind}:{','.join(map(str, made.curve.ends))}"
+
+
 def test_the_identity_is_the_question_and_not_how_often_it_is_asked() -> None:
     reference = plan().identity()
     assert len(reference) == 16
@@ -331,6 +348,12 @@ def test_a_batch_argument_that_follows_progress_is_refused_on_a_trunk() -> None:
     with pytest.raises(ValueError, match="rising in 'arm' depends on where the run ends"):
         plan({"base": [], "arm": [rising()]}, **BRANCH)
     assert plan({"base": [], "arm": [rising()]}, curve="cyclic").curve.kind == "cyclic"
+
+
+def test_a_hook_without_a_card_cannot_branch() -> None:
+    hooked = IMAGES.program.then(methods.ema()).hooks
+    with pytest.raises(ValueError, match="ema in 'hand' depends on where the run ends"):
+        plan({"base": [], "hand": IMAGES.program.replace(hooks=hooked)}, **BRANCH)
 
 
 def test_an_arm_with_a_schedule_of_its_own_cannot_branch() -> None:

@@ -19,6 +19,7 @@ from hasten.bench import results
 from hasten.bench.plan import make_plan
 from hasten.bench.results import (
     analysis_of,
+    calibration_of,
     data_from_logs,
     describe,
     differences,
@@ -280,3 +281,43 @@ def test_reading_a_study_imports_nothing_that_it_names(tmp_path: Path) -> None:
         "assert 'bomb' not in sys.modules and 'tests' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)
+
+
+def _attempt(curve: str, seed: int, *points: tuple[int, float, float], attempt: int = 0, **data: Any) -> dict[str, Any]:
+    """A run of the baseline with its (point, metric, seconds)."""
+    first = points[0][0] if points else 1
+    reached = [{"point": point, "metric": metric, "seconds": seconds} for point, metric, seconds in points]
+    status = data.pop("status", "done")
+    return {
+        "key": RunKey("base", "f", "e", seed, curve, first, attempt),
+        "status": status,
+        "data": data,
+        "points": reached,
+    }
+
+
+def test_a_calibration_leaves_out_what_failed_or_drifted_and_counts_every_branch() -> None:
+    study = {"baseline": "base", "ends": [1, 2], "budgets": ["1 ep", "2 ep"]}
+    curves = [{"label": kind, "kind": kind, "steps": steps} for kind, steps in
+              (("cyclic", 2), ("separate", 3), ("branch", 3))]  # fmt: skip
+    runs = [
+        _attempt("cyclic", 0, (0, 0.5, 1.0), (1, 0.6, 2.0)),
+        _attempt("cyclic", 1, (0, 0.5, 1.0), status="failed"),
+        _attempt("separate", 0, (0, 0.5, 1.0)),
+        _attempt("separate", 0, (1, 0.7, 2.0)),
+        _attempt("separate", 1, (0, 0.5, 100.0)),
+        _attempt("separate", 1, status="failed"),
+        _attempt("separate", 2, (0, 0.7, 50.0), drifted=True),
+        _attempt("separate", 2, (0, 0.7, 1.0), attempt=1),
+        _attempt("separate", 2, (1, 0.8, 4.0)),
+        _attempt("branch", 0, (0, 0.4, 1.0), (1, 0.75, 2.0), excluded={"branches": 0.5}),
+    ]
+    found = calibration_of(runs, study, curves)
+    separate, cyclic, branch = found["kinds"]
+    assert [kind["kind"] for kind in found["kinds"]] == ["separate", "cyclic", "branch"]
+    assert separate["seconds"] == 4.0  # of seeds 0 and 2: 3 and 5, the drifted attempt not counted
+    assert [level["metric"] for level in separate["levels"]] == pytest.approx([0.6, 0.75])
+    assert [level["n"] for level in cyclic["levels"]] == [1, 1]
+    assert [level["bias"] for level in cyclic["levels"]] == pytest.approx([0.0, -0.1])
+    assert branch["seconds"] == 2.5  # with what the clock of its last point does not show
+    assert calibration_of([run for run in runs if run["key"].curve != "separate"], study, curves) is None

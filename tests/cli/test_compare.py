@@ -13,7 +13,7 @@ import pytest
 from hasten.bench import study as studies
 from hasten.bench.study import open_study
 from hasten.cli import main
-from hasten.cli.compare import _comparable
+from hasten.cli.compare import _comparable, _complete_seeds
 
 WORKLOAD = Path(__file__).parents[1] / "contract" / "images.py"
 CSV = "arm,seed,time,metric\n" + "".join(
@@ -270,12 +270,14 @@ ARMS = ("--arms", "base,soft=label_smoothing(0.2)")
 
 def test_a_branch_study_says_its_kind_and_its_steps(hasten: Hasten) -> None:
     _, _, err = hasten(WORKLOAD, *ARMS, "--curve", "branch", "--decay", "0.5", "--duration", "13step", "--dry-run")
-    assert "10 runs over 5 seeds, 150 steps; one trunk per arm and seed yields every point, each after a decay of its own" in err
+    assert "10 runs over 5 seeds, 150 steps; one trunk per arm and seed yields every point, each after a decay" in err
 
 
 def test_calibration_adds_the_baseline_in_the_other_kinds(hasten: Hasten) -> None:
     words = (*ARMS, "--calibrate", "--decay", "0.5", "--duration", "13step", "--seeds", "2", "--workers", "1")
-    assert "10 runs over 2 seeds" in hasten(WORKLOAD, *words, "--dry-run")[2]  # cyclic 2, branch 1, separate 2 a seed
+    _, _, err = hasten(WORKLOAD, *words, "--dry-run")
+    assert "10 runs over 2 seeds" in err  # cyclic 2, branch 1, separate 2 a seed
+    assert "\namong them to calibrate: base in separate and branch curves\n" in err
     status, out, _ = hasten(WORKLOAD, *words, "--out", "study", "--json")
     assert status == 0
     kinds = json.loads(out)["calibration"]["kinds"]
@@ -309,7 +311,25 @@ def test_variants_are_studies_of_their_own(hasten: Hasten, tmp_path: Path) -> No
 
 
 def test_options_that_logs_cannot_follow(hasten: Hasten) -> None:
-    for words in (("--variants",), ("--calibrate",), ("--decay", "0.1")):
+    more = [("--duration", "1ep"), ("--points", "2"), ("--mult", "2"), ("--workers", "1"), ("--seeds", "3")]
+    more += [("--curve", "branch"), ("--device", "cuda")]
+    for words in (("--variants",), ("--calibrate",), ("--decay", "0.1"), *more):
         status, _, err = hasten("--from", "runs.csv", *words)
         assert status == 2
         assert f"expected no {words[0]} beside --from" in err
+
+
+def test_a_dry_run_as_json(hasten: Hasten) -> None:
+    status, out, _ = hasten(WORKLOAD, *ARMS, "--dry-run", "--json", "--calibrate", "--decay", "0.5",
+                            "--duration", "13step")  # fmt: skip
+    (found,) = json.loads(out)
+    assert (status, found["curve"], found["ends"], found["runs"]) == (0, "cyclic", [5, 13], 25)
+    several = json.loads(hasten(WORKLOAD, *ARMS, "--dry-run", "--json", "--variants", "batch")[1])
+    assert [study["workload"] for study in several] == ["images", "images+batch"]
+
+
+def test_a_seed_of_a_separate_study_is_complete_when_all_its_runs_have_ended() -> None:
+    asked = {"arms": [{"name": "a"}], "curve": "separate", "ends": [3, 6], "seeds": [0, 1]}
+    runs = [{"arm": "a", "seed": seed, "counts": True} for seed in (0, 0, 1)]
+    assert _complete_seeds(SimpleNamespace(data={"study": asked, "runs": runs})) == 1
+    assert _complete_seeds(SimpleNamespace(data={"study": {**asked, "curve": "cyclic"}, "runs": runs})) == 2

@@ -127,8 +127,8 @@ def test_usage(hasten: Hasten, words: list[str], told: str) -> None:
 
 def test_an_arm_that_fails_is_named(hasten: Hasten) -> None:
     status, out, err = hasten(WORKLOAD, "--arms", "base,blur=blurpool(min_channels=999)")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert "hasten: memory: arm 'blur': blurpool: expected something to change" in err
     status, _, err = hasten(WORKLOAD, "--arms", "base", "--batch", "999")
-    assert status == 1
+    assert status == 2
     assert "arm 'base': data: expected at least batch_size = 999 samples, got 48" in err

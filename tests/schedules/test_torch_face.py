@@ -344,3 +344,13 @@ def test_what_does_not_fit_the_clock_is_refused(build, message):
 def test_what_is_no_schedule_is_refused():
     with pytest.raises(TypeError, match="LR: expected a schedule for schedule"):
         LR(two_groups(), lambda t: 1.0, total=20)
+
+
+def test_an_update_beyond_the_end_is_refused_and_moves_nothing() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    rate = LR(optimizer, linear(), clock="sample", total=10)
+    rate.step(8)
+    before = rate.state_dict(), optimizer.param_groups[0]["lr"]
+    with pytest.raises(ValueError, match="t <= T = 10"):
+        rate.step(5)
+    assert (rate.state_dict(), optimizer.param_groups[0]["lr"]) == before

@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hasten._core.checks import check, fraction
+from hasten._core.checks import check, fraction, near, refuse
 from hasten._core.clock import Scheduled
-from hasten.program import Call, call
+from hasten.program import Call, Program, call
 from hasten.schedules import cycle_ends, warmup, wsd
 
-__all__ = ["DECAY", "KINDS", "Curve", "branch_schedule"]
+__all__ = ["DECAY", "KINDS", "Curve", "branch_schedule", "check_control", "check_decay", "choose_kind"]
 
 KINDS = ("cyclic", "separate", "branch")
 DECAY = 0.2  # of a branch curve: the usual share of a run that decays (arXiv 2405.18392)
@@ -121,3 +122,73 @@ def _decay(decay: float) -> float:
 
 def _rising(numbers: tuple[int, ...]) -> bool:
     return all(a < b for a, b in itertools.pairwise(numbers))
+
+
+# Which kind the arms of a study allow ---------------------------------------------------------------------------------
+
+
+def choose_kind(wanted: str, programs: Mapping[str, Program], base: Program) -> tuple[str, str]:
+    """The curve kind and why: one cyclic run an arm, unless a method's effect cannot be undone at a cycle's end."""
+    if wanted not in ("auto", *KINDS):
+        kinds = ", ".join(map(repr, KINDS))
+        raise refuse("compare", f"curve among 'auto', {kinds}", repr(wanted), near(wanted, KINDS))
+    if wanted in ("cyclic", "branch"):
+        reasons = [text for name, program in programs.items() for text in _against(wanted, name, program, base)]
+        if reasons:
+            fix = "Use --curve separate (or auto)."
+            raise refuse("compare", f"arms that a {wanted} run can compare", "; ".join(reasons), fix)
+        return wanted, _ASKED[wanted]
+    reasons = [text for name, program in programs.items() for text in _against("cyclic", name, program, base)]
+    if wanted == "auto" and not reasons:
+        return "cyclic", _ASKED["cyclic"]
+    why = "as asked" if wanted == "separate" and not reasons else f"because {'; '.join(reasons)}"
+    return "separate", f"separate runs for every point, {why}"
+
+
+_ASKED = {
+    "cyclic": "one cyclic run per arm and seed yields every point",
+    "branch": "one trunk per arm and seed yields every point, each after a decay of its own",
+}
+
+
+def _against(kind: str, name: str, program: Program, base: Program) -> list[str]:
+    """Why one run cannot yield every point of this arm, in this kind of curve."""
+    if kind == "separate":
+        return []
+    found = [f"{method} in {name!r} cannot be undone at the end of a cycle" for method in program.irreversible]
+    if kind == "branch":
+        found = [
+            f"{what} in {name!r} depends on where the run ends, and a trunk has no end" for what in _timed(program)
+        ]
+    return [*found, f"{name!r} replaces the schedule"] if program.schedule != base.schedule else found
+
+
+def _timed(program: Program) -> list[str]:
+    """What in a program depends on progress, as far as it says: methods by their cards, arguments of batch transforms.
+
+    A hook that no method brought has no card, and hooks are where time-driven changes live: it counts as one of them.
+    """
+    known = {method.name for method in program.methods}
+    methods = [method.name for method in program.methods if method.card.horizon != "none"]
+    methods += [entry.name for entry in program.hooks if entry.name not in known]
+    scheduled = [
+        entry.name
+        for entry in program.batch
+        for _, value in entry.call.args
+        if isinstance(value, Call) and isinstance(bound := value.build(), Scheduled)
+        if bound.unit == "progress" or not bound.schedule.anytime
+    ]
+    return list(dict.fromkeys([*methods, *scheduled]))
+
+
+def check_control(kind: str, name: str, program: Program, base: Program) -> None:
+    """Refuse to calibrate by a kind of curve in which the baseline cannot be run."""
+    if reasons := _against(kind, name, program, base):
+        fix = "Calibrate a study whose baseline can be run in every kind."
+        raise refuse("compare", f"a baseline for a {kind} curve beside --calibrate", "; ".join(reasons), fix)
+
+
+def check_decay(decay: float | None, kind: str, calibrate: bool) -> None:
+    """Refuse a decay that no curve of the study would have."""
+    if decay is not None and kind != "branch" and not calibrate:
+        raise refuse("compare", f"no decay for a {kind} curve", decay, "Use --curve branch, or --calibrate.")

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from hasten._core.call import Call, canonical, encode
+from hasten._core.call import canonical, encode
 from hasten._core.checks import check, describe, near, refuse, refuse_type
-from hasten._core.clock import Scheduled, Tick, parse_duration
+from hasten._core.clock import Tick, parse_duration
 from hasten._core.rng import fork
 from hasten.program import Method, MethodFactory, Program, ProgramError
 
 from .build import build_model, check_batch
-from .curves import DECAY, KINDS, Curve, branch_schedule
+from .curves import DECAY, KINDS, Curve, branch_schedule, check_control, check_decay, choose_kind
 from .source import BatchSource, tensors_of
 from .train import tokens_per_sample
 from .workloads.base import Workload, halves, probe
@@ -152,13 +152,10 @@ def make_plan(
     if chosen not in programs:
         raise refuse("compare", "a baseline among the arms", repr(chosen), near(chosen, programs))
     numbers = _seeds(seeds)
-    _check_compiled(programs)
-    _check_needs(workload, programs)
-    for name, program in programs.items():
-        _check_builds(name, program)
+    _check_programs(workload, programs)
     check_test_data(workload)
-    kind, reason = _kind(curve, programs, base)
-    _check_decay(decay, kind, calibrate)
+    kind, reason = choose_kind(curve, programs, base)
+    check_decay(decay, kind, calibrate)
     source = _source(base)
     steps = _steps(base, source)
     decay = DECAY if decay is None else decay
@@ -179,14 +176,10 @@ def make_plan(
     others = [other for other in KINDS if calibrate and other != kind]
     controls = tuple(Control(lay(other), in_kind(other, programs[chosen])) for other in others)
     for other in others:
-        _check_control(other, chosen, programs[chosen], base)
+        check_control(other, chosen, programs[chosen], base)
     programs = {name: in_kind(kind, program) for name, program in programs.items()}
     plan = Plan(workload, programs, chosen, numbers, lay(kind), reason, source.steps_per_epoch, device, controls)
-    for name, program in programs.items():
-        _check_length(name, program, base, steps)
-        _check_schedule(name, program, plan.curve, plan.steps_per_epoch)
-    for control in controls:
-        _check_schedule(chosen, control.program, control.curve, plan.steps_per_epoch)
+    _check_curves(plan, base, steps)
     return plan
 
 
@@ -255,6 +248,13 @@ def _check_compiled(programs: Mapping[str, Program]) -> None:
             raise refuse("compare", "a backend of torch.compile", repr(backend), near(str(backend), known))
 
 
+def _check_programs(workload: Workload, programs: Mapping[str, Program]) -> None:
+    _check_compiled(programs)
+    _check_needs(workload, programs)
+    for name, program in programs.items():
+        _check_builds(name, program)
+
+
 def _check_needs(workload: Workload, programs: Mapping[str, Program]) -> None:
     offered = probe(workload)
     for name, program in programs.items():
@@ -280,6 +280,14 @@ def _check_builds(name: str, program: Program) -> None:
                 build_model(program, 0)
         except (RuntimeError, NotImplementedError):
             build_model(program, 0)
+
+
+def _check_curves(plan: Plan, base: Program, steps: int) -> None:
+    for name, program in plan.arms.items():
+        _check_length(name, program, base, steps)
+        _check_schedule(name, program, plan.curve, plan.steps_per_epoch)
+    for control in plan.controls:
+        _check_schedule(plan.baseline, control.program, control.curve, plan.steps_per_epoch)
 
 
 def _check_length(name: str, program: Program, base: Program, steps: int) -> None:
@@ -323,66 +331,6 @@ def _test_digests(source: Any, seed: int) -> list[str] | None:
 
 def _digest(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data).hexdigest()
-
-
-def _kind(wanted: str, programs: Mapping[str, Program], base: Program) -> tuple[str, str]:
-    """The curve kind and why: one cyclic run an arm, unless a method's effect cannot be undone at a cycle's end."""
-    if wanted not in ("auto", *KINDS):
-        kinds = ", ".join(map(repr, KINDS))
-        raise refuse("compare", f"curve among 'auto', {kinds}", repr(wanted), near(wanted, KINDS))
-    if wanted in ("cyclic", "branch"):
-        reasons = [text for name, program in programs.items() for text in _against(wanted, name, program, base)]
-        if reasons:
-            fix = "Use --curve separate (or auto)."
-            raise refuse("compare", f"arms that a {wanted} run can compare", "; ".join(reasons), fix)
-        return wanted, _ASKED[wanted]
-    reasons = [text for name, program in programs.items() for text in _against("cyclic", name, program, base)]
-    if wanted == "auto" and not reasons:
-        return "cyclic", _ASKED["cyclic"]
-    why = "as asked" if wanted == "separate" and not reasons else f"because {'; '.join(reasons)}"
-    return "separate", f"separate runs for every point, {why}"
-
-
-_ASKED = {
-    "cyclic": "one cyclic run per arm and seed yields every point",
-    "branch": "one trunk per arm and seed yields every point, each after a decay of its own",
-}
-
-
-def _against(kind: str, name: str, program: Program, base: Program) -> list[str]:
-    """Why one run cannot yield every point of this arm, in this kind of curve."""
-    if kind == "separate":
-        return []
-    found = [f"{method} in {name!r} cannot be undone at the end of a cycle" for method in program.irreversible]
-    if kind == "branch":
-        found = [
-            f"{what} in {name!r} depends on where the run ends, and a trunk has no end" for what in _timed(program)
-        ]
-    return [*found, f"{name!r} replaces the schedule"] if program.schedule != base.schedule else found
-
-
-def _timed(program: Program) -> list[str]:
-    """What in a program depends on progress: methods by their cards, and arguments of batch transforms."""
-    methods = [method.name for method in program.methods if method.card.horizon != "none"]
-    scheduled = [
-        entry.name
-        for entry in program.batch
-        for _, value in entry.call.args
-        if isinstance(value, Call) and isinstance(bound := value.build(), Scheduled)
-        if bound.unit == "progress" or not bound.schedule.anytime
-    ]
-    return list(dict.fromkeys([*methods, *scheduled]))
-
-
-def _check_control(kind: str, name: str, program: Program, base: Program) -> None:
-    if reasons := _against(kind, name, program, base):
-        fix = "Calibrate a study whose baseline can be run in every kind."
-        raise refuse("compare", f"a baseline for a {kind} curve beside --calibrate", "; ".join(reasons), fix)
-
-
-def _check_decay(decay: float | None, kind: str, calibrate: bool) -> None:
-    if decay is not None and kind != "branch" and not calibrate:
-        raise refuse("compare", f"no decay for a {kind} curve", decay, "Use --curve branch, or --calibrate.")
 
 
 def _source(program: Program) -> BatchSource:

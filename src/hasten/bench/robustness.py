@@ -194,6 +194,7 @@ def run(
         raise refuse(
             "robustness", "a folder for several studies", f"{folder}, a study's", "Pass another one with --out."
         )
+    _write_index(folder, plans)  # before any study, so that the folder says what it is however this ends
     shares, progress, every = _Shares(plans, folder, seconds), Progress(quiet=quiet), plans.every()
     for position, (name, plan) in enumerate(every.items(), start=1):
         share = shares.of(name)
@@ -204,7 +205,6 @@ def run(
         study = run_study(
             plan, budget=share, margin=margin, out=folder / name, workers=workers, quiet=quiet, **options
         )  # fmt: skip
-        _write_index(folder, plans)
         if study.status == "interrupted":
             break
     return open_robustness(folder)
@@ -363,6 +363,7 @@ def _write_index(folder: Path, plans: Plans) -> None:
         "notes": list(plans.notes),
     }
     try:
+        durable.make_folder(folder)
         durable.write_atomically(folder / INDEX, (json.dumps(index, indent=2) + "\n").encode())
     except OSError as error:
         raise StoreError(durable.explain(error)) from error

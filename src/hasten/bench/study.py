@@ -115,7 +115,7 @@ def compare(
         duration: training length such as "15ep"; default: the workload's.
         points: budgets on the curve; default: the workload's.
         mult: ratio of successive cycle lengths, at least 1; default: the workload's.
-        decay: of a branch curve, the share of every budget that decays, in (0, 1); default 0.2.
+        decay: of a branch curve, the share of every budget (after the warm-up) that decays, in (0, 1); default 0.2.
         calibrate: also run the baseline in the two other kinds of curve, to see what the kind does to the levels.
         budget: wall time such as "10min"; a seed that is not expected to fit is not started.
         margin: the loss in the metric that you would accept, given beforehand, for "no loss" statements.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json as json_
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,8 +50,8 @@ def compare(
     Parameters
     ----------
     workload
-        digits, charlm, fashion_mnist, cifar10, cifar10_jpeg, shakespeare, sst2, wikitext2_small, or a Python file of your
-        own.
+        digits, charlm, fashion_mnist, cifar10, cifar10_jpeg, shakespeare, sst2, wikitext2_small, or a Python file of
+        your own.
     arms
         For example 'base,blur=blurpool,both=blurpool+label_smoothing(0.1)'. The first is the baseline.
     baseline
@@ -96,7 +98,9 @@ def compare(
     if from_ is not None:
         _refuse_beside_logs(
             workload=workload, arms=arms, budget=budget, out=out, dry_run=dry_run or None, variants=variants,
-            calibrate=calibrate or None, decay=decay,
+            calibrate=calibrate or None, decay=decay, duration=duration, points=points, mult=mult, workers=workers,
+            seeds=None if seeds == 5 else seeds, curve=None if curve == "auto" else curve,
+            device=None if device == "cpu" else device,
         )  # fmt: skip
         return _from_logs(from_, baseline=baseline, margin=margin, minimize=minimize, as_json=json)
     if workload is None:
@@ -122,7 +126,7 @@ def _study(plan: Any, running: dict[str, Any], *, dry_run: bool, as_json: bool) 
 
     print(plan_text(plan, running["budget"], running["workers"]), file=sys.stderr)
     if dry_run:
-        return 0
+        return _planned([plan], as_json)
     study = run_study(plan, **running, command=command_line())
     page = study.report()
     _show(study.data, table, to_json if as_json else None)
@@ -142,12 +146,26 @@ def _survive(
     print(plan_text(plans.original, None, running["workers"]), file=sys.stderr)
     print(f"{plans.text()}\n{several_text(plans, running['budget'], running['workers'])}", file=sys.stderr)
     if dry_run:
-        return 0
+        return _planned(list(plans.every().values()), as_json)
     found = run(plans, **running, command=command_line())
     pages = found.reports()
     _show(found.data, table, (lambda data: found.to_json()) if as_json else None)
     print(f"Reports: {', '.join(map(str, pages))}", file=sys.stderr)
     return _status(found.status, list(found.studies.values()))
+
+
+def _planned(plans: list[Any], as_json: bool) -> int:
+    """The end of a dry run; as JSON one object per study."""
+    if as_json:
+        from hasten.bench.results import describe
+
+        shown = [{**describe(plan), "runs": len(plan.jobs()), "steps": plan.steps()} for plan in plans]
+        print(json_.dumps([{key: study[key] for key in _PLANNED} for study in shown], indent=1))
+    return 0
+
+
+_PLANNED = ("title", "workload", "curve", "curve_reason", "baseline", "seeds", "duration", "budgets", "ends", "metric",
+            "minimize", "runs", "steps")  # fmt: skip
 
 
 def _status(status: str, studies: list[Any]) -> int:
@@ -204,12 +222,12 @@ def _comparable(study: Any) -> bool:
 
 
 def _complete_seeds(study: Any) -> int:
-    """The smallest number of ended seeds over the arms."""
-    ended: dict[str, set[int]] = {arm["name"]: set() for arm in study.data["study"]["arms"]}
-    for run in study.data["runs"]:
-        if run["counts"]:
-            ended[run["arm"]].add(run["seed"])
-    return min(len(seeds) for seeds in ended.values())
+    """The smallest number of seeds, over the arms, of which every run has ended."""
+    asked = study.data["study"]
+    runs = len(asked["ends"]) if asked["curve"] == "separate" else 1
+    ended = Counter((run["arm"], run["seed"]) for run in study.data["runs"] if run["counts"])
+    complete = [arm for (arm, _), count in ended.items() if count >= runs]
+    return min(complete.count(arm["name"]) for arm in asked["arms"])
 
 
 def _from_logs(path: Path, *, baseline: str | None, margin: float | None, minimize: bool, as_json: bool) -> int:

@@ -15,6 +15,9 @@ def plan_text(plan: Any, budget: str | None, workers: int | None) -> str:
         methods = " + ".join(str(method) for method in program.methods) or "the baseline program"
         lines.append(f"  {name}: {methods}")
     lines.append(f"{len(jobs)} runs over {len(plan.seeds)} seeds, {plan.steps():,} steps; {plan.reason}")
+    if plan.controls:
+        kinds = " and ".join(control.curve.kind for control in plan.controls)
+        lines.append(f"among them to calibrate: {plan.baseline} in {kinds} curves")
     lines.append(f"budgets: {', '.join(plan.budgets())}")
     lines.append(_expectation(plan, budget, workers))
     return "\n".join(lines)

@@ -97,7 +97,9 @@ def _measured(name: str, program: Any, device: str, batch: int | None) -> Footpr
     print(f"measuring {name} ...", file=sys.stderr)
     try:
         return footprint(program, device=device, batch_size=batch)
-    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:  # a method that finds nothing to change, too large a batch
+        raise UsageError(f"memory: arm {name!r}: {error}") from error
+    except (ArithmeticError, MemoryError, RuntimeError) as error:
         raise RuntimeError(f"memory: arm {name!r}: {str(error) or type(error).__name__}") from error
 
 

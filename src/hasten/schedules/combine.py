@@ -147,7 +147,11 @@ class Over(BaseSchedule):
     def __post_init__(self) -> None:
         schedule_argument(self.name, "schedule", self.schedule)
         if isinstance(self.length, str):
-            parse_seconds(self.length)
+            try:
+                parse_seconds(self.length)
+            except ValueError as error:
+                fix = "Or pass a number, in the unit of t."
+                raise refuse(self.name, "a length such as '90s', '10min' or '2h'", repr(self.length), fix) from error
         else:
             object.__setattr__(self, "length", positive(self.name, "length", self.length))
 

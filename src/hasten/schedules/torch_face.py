@@ -143,9 +143,10 @@ class LR:
         Args:
             amount: samples or tokens of the update; None on the clocks "step" and "seconds", which count themselves.
         """
-        self.t = self._after(amount)
-        self.updates += 1
-        self._set()
+        after = self._after(amount)
+        multiplier = float(self.schedule(after, self.total))  # refuses a time beyond the end before anything moved
+        self.t, self.updates = after, self.updates + 1
+        self._set(multiplier)
         self._trace.add(self.updates, self.multiplier)
 
     def _after(self, amount: float | None) -> float:
@@ -178,8 +179,8 @@ class LR:
         finally:
             self._since = time.perf_counter()
 
-    def _set(self) -> None:
-        self.multiplier = float(self.schedule(self.t, self.total))
+    def _set(self, multiplier: float | None = None) -> None:
+        self.multiplier = float(self.schedule(self.t, self.total)) if multiplier is None else multiplier
         for group in self.optimizer.param_groups:  # each time, as groups may be added on the way
             rate = float(group.setdefault("initial_lr", float(group["lr"]))) * self.multiplier
             if hasattr(group["lr"], "fill_"):  # a tensor, as compiled optimizers want it: it must stay the same one

@@ -82,6 +82,14 @@ def test_the_reading_explains_the_kinds_that_were_measured() -> None:
     assert any("A cyclic point" in text for text in said)
 
 
+def test_the_reading_says_where_seeds_are_missing() -> None:
+    data = calibrated()
+    assert not any("left out" in text for text in calibration_reading(data))
+    data["calibration"]["kinds"][2]["levels"][1]["n"] = 2
+    (said,) = (text for text in calibration_reading(data) if "left out" in text)
+    assert f"no more than 2 of {len(data['study']['seeds'])} seeds" in said
+
+
 def test_no_calibration_no_chart_and_separate_runs_alone_have_none() -> None:
     assert calibration_table(study()) is None
     assert calibration_chart(study()) is None

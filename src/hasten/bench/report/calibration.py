@@ -100,6 +100,12 @@ def calibration_reading(data: Report) -> list[str]:
             "A branch curve is another recipe, a constant rate and then a decay: its difference from separate runs of "
             "the workload's own schedule is not bias alone."
         )
+    fewest = min(found["n"] for kind in _known(data)["kinds"] for found in kind["levels"])
+    if fewest < (seeds := len(data["study"]["seeds"])):
+        said.append(
+            f"Runs that failed or have not ended are left out: a difference may rest on no more than {fewest} of "
+            f"{seeds} seeds, while a level is the mean of all that its kind has."
+        )
     said.append("Arms are only ever compared within one kind, so a difference that all arms share cancels out there.")
     return said
 
