@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -138,10 +140,13 @@ def test_somebody_elses_file_is_not_replaced(study, tmp_path):
     target = tmp_path / "photos.zip"
     with zipfile.ZipFile(target, "w") as file:
         file.writestr("photo", "x")
-    before = target.read_bytes()
-    with pytest.raises(ValueError, match="a new file, or an archive of a study, got .*photos.zip"):
-        archive(study, target)
-    assert target.read_bytes() == before
+    for name in ("photo 2", MANIFEST):  # browser extensions, for one, have a manifest of this name
+        with zipfile.ZipFile(target, "a") as file:
+            file.writestr(name, "{}")
+        before = target.read_bytes()
+        with pytest.raises(ValueError, match="a new file, or an archive of a study, got .*photos.zip"):
+            archive(study, target)
+        assert target.read_bytes() == before
 
 
 def test_a_folder_without_a_study_or_with_one_that_has_not_begun(tmp_path):
@@ -251,6 +256,29 @@ def test_an_archive_that_was_changed_is_refused_and_nothing_is_kept(packed, tmp_
         extract(sent, tmp_path / "here" / "study")
     assert not list((tmp_path / "here").iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {"sent.zip", "here"}
+
+
+def test_files_packed_in_another_way_are_refused(packed, tmp_path):
+    """Other ways have errors of their own for damaged bytes."""
+    with zipfile.ZipFile(packed) as file, zipfile.ZipFile(tmp_path / "sent.zip", "w", zipfile.ZIP_BZIP2) as sent:
+        for name in file.namelist():
+            sent.writestr(name, file.read(name))
+    with pytest.raises(ValueError, match="files packed by deflate"):
+        extract(tmp_path / "sent.zip", tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(packed, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = tmp_path / f".study.{ended.pid}.part"
+    stay = [tmp_path / name for name in (f".study.{os.getppid()}.part", f".other.{ended.pid}.part", ".study.x.part")]
+    for path in (gone, *stay):
+        path.mkdir()
+        (path / "file").write_text("x")
+    extract(packed, tmp_path / "study")
+    assert not gone.exists()
+    assert all((path / "file").is_file() for path in stay)
 
 
 def test_more_bytes_than_allowed_are_not_unpacked(packed, tmp_path, monkeypatch):

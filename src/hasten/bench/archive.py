@@ -36,6 +36,7 @@ FORMAT = "hasten study"
 VERSION = 1  # of the manifest and of what lies beside it
 LIMIT = 1 << 30  # most bytes of all files together: thousands of runs with their logs
 MANIFEST_LIMIT = 1 << 24
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
 
 # The whole of what an archive may hold.
@@ -67,7 +68,7 @@ def archive(folder: str | Path, out: str | Path | None = None) -> Path:
         store.close()
     check("plan" in facts, "archive", "a study that has begun", str(folder), "Run `hasten compare` first.")
     target = Path(out) if out is not None else folder.resolve().with_name(f"{folder.resolve().name}.zip")
-    free = not target.exists() or is_archive(target)
+    free = not target.exists() or {MANIFEST, FILE} <= _names(target)  # other programs' zips hold a manifest.json too
     check(free, "archive", "a new file, or an archive of a study", str(target), "Pass another file with --out.")
     facts = without_places(facts, folder)
     runs = [{**run, "data": without_places(run["data"], folder)} for run in runs]
@@ -145,11 +146,16 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 def is_archive(path: str | Path) -> bool:
     """Whether a file looks like an archive of a study; whether it is whole, `extract` says."""
+    return MANIFEST in _names(path)
+
+
+def _names(path: str | Path) -> set[str]:
+    """The names in a zip; none of a file that is no zip."""
     try:
         with zipfile.ZipFile(path) as packed:
-            return MANIFEST in packed.namelist()
+            return set(packed.namelist())
     except (OSError, zipfile.BadZipFile, NotImplementedError):
-        return False
+        return set()
 
 
 def extract(path: str | Path, folder: str | Path) -> Path:
@@ -193,14 +199,16 @@ def _unpack(path: Path, folder: Path) -> None:
     """Everything that the manifest names into `folder`, checked."""
     from .workloads.archive import extract as take
 
-    fix = "Pass what `hasten archive` wrote."
+    fix = "Pass what `hasten archive` wrote; if it is that, it is damaged: get it again."
     check(is_archive(path), "archive", "the folder of a study or its archive (.zip)", str(path), fix)
     take(path, folder, [MANIFEST], limit=MANIFEST_LIMIT)
     files = _manifest(path, (folder / MANIFEST).read_bytes())
     (folder / MANIFEST).unlink()
     with zipfile.ZipFile(path) as packed:
         others = sorted(set(packed.namelist()) - {MANIFEST, *files})
+        odd = [info.filename for info in packed.infolist() if info.compress_type not in _PACKED]
     check(not others, f"archive {path.name}", "files that its manifest names", others[:3], "Nothing was kept.")
+    check(not odd, f"archive {path.name}", "files packed by deflate, as we do it", odd[:3], "Nothing was kept.")
     take(path, folder, sorted(files), limit=LIMIT)
     for name, known in files.items():
         with (folder / name).open("rb") as stream:
@@ -240,11 +248,13 @@ def check_free(folder: Path, call: str) -> None:
 def appearing(folder: Path) -> Iterator[Path]:
     """A folder aside that gets the name `folder` at the end, durably; after an error it is gone.
 
-    A kill leaves at most `.<name>.<process>.part`, which nobody takes for a study: its name says what it is.
+    A kill leaves at most `.<name>.<process>.part`, which nobody takes for a study: its name says what it is. The next
+    call for the same name removes it.
     """
     place = folder.absolute()
     durable.make_folder(place.parent)
     aside = place.with_name(f".{place.name}.{os.getpid()}.part")
+    _clean_up(place)
     shutil.rmtree(aside, ignore_errors=True)  # of a process with our number that was killed
     aside.mkdir()
     try:
@@ -261,3 +271,25 @@ def appearing(folder: Path) -> Iterator[Path]:
         durable.sync_folder(place.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clean_up(place: Path) -> None:
+    """Remove what killed processes left of a folder of this name."""
+    pattern = re.compile(rf"\.{re.escape(place.name)}\.(\d+)\.part")
+    for path in place.parent.iterdir():
+        found = pattern.fullmatch(path.name)
+        if found and not path.is_symlink() and _has_ended(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _has_ended(process: int) -> bool:
+    """Whether no process has this number; not known on Windows, where signal 0 is no question."""
+    if os.name != "posix":
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass
+    return False

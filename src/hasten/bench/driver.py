@@ -264,7 +264,8 @@ class Driver:
         if not again or not self.settings.retry_drifted or self.status != "complete":
             return []
         chosen = again[: max(1, len(self.plan.jobs()) // 4)]
-        self.progress.note(f"{len(again)} runs met a slower machine (drift); trying {len(chosen)} of them again.")
+        met = f"{len(again)} {'run' if len(again) == 1 else 'runs'} met a slower machine (drift)"
+        self.progress.note(f"{met}; trying {len(chosen)} of them again.")
         self.progress.more(chosen)
         return chosen
 

@@ -252,7 +252,7 @@ def calibration_of(
     """What the kind of curve does to the baseline's levels; None without controls, or before any has ended."""
     chosen, wanted = counting(runs), len(study["ends"])
     levels: dict[str, dict[Seed, list[float]]] = {}
-    seconds: dict[str, dict[int, float]] = {}
+    seconds: dict[str, dict[Seed, float]] = {}
     for curve in curves:
         points: dict[int, dict[int, float]] = {}
         for run in runs:

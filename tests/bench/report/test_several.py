@@ -181,6 +181,18 @@ def test_a_study_that_is_not_complete_or_has_no_verdict_yet() -> None:
     assert shown(render_several([begun])).text.count("No verdict yet.") == 2
 
 
+def test_a_study_whose_first_runs_have_no_point_yet() -> None:
+    """What `hasten report` meets right after `hasten compare` began."""
+    begun = other()
+    begun["study"]["status"], begun["analysis"] = "running", None
+    begun["runs"] = [{**run, "status": "running", "counts": False, "points": []} for run in begun["runs"][:1]]
+    for runs in (begun["runs"], []):
+        markup = render_several([study(), {**begun, "runs": runs}])
+        assert "no verdict yet" in shown(markup).text
+        assert 'data-chart="curves-1"' in markup
+        assert 'data-chart="curves-2"' not in markup
+
+
 def test_many_comparisons_are_counted_not_named() -> None:
     text = shown(render_several([other(f"w{n}", seeds=3 + n) for n in range(3)])).text
     assert re.search(r"Pays: \d of 9 comparisons\.", text)

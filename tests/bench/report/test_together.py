@@ -158,6 +158,14 @@ def test_facts_that_differ() -> None:
     assert shared_arms([reports[0], prepare(two)])[0].machines == 2
 
 
+def test_why_energy_was_not_measured_is_no_other_setting() -> None:
+    """The sentence names the number of workers, which a user may choose anew for every study."""
+    one, two = other(), other("letters")
+    for report, count in ((one, 2), (two, 3)):
+        report["environment"]["energy"] = f"Energy is not measured: {count} runs at a time cannot be told apart."
+    assert "energy" not in differing_facts([prepare(one), prepare(two)])
+
+
 def test_measurements_that_two_studies_share() -> None:
     one, two = study(), study()
     two["runs"] = two["runs"][:8]

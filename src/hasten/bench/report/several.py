@@ -17,7 +17,7 @@ from .markup import Html, element, join
 from .overview import every_arm, link_to, overview, section, survival, together
 from .page import answer_parts, detail_parts, document, figure_place
 from .tables import name_cell, table, text_cell
-from .together import differing_facts, labels_of, machine_of
+from .together import PASSING, differing_facts, labels_of, machine_of
 from .words import joined
 
 __all__ = ["render_several"]
@@ -72,13 +72,13 @@ def render_several(
         *sections,
         _reading(),
     )
-    specs = {f"curves-{number}": figure.spec() for number, figure in enumerate(figures, start=1)}
+    specs = {f"curves-{number}": figure.spec() for number, figure in enumerate(figures, start=1) if figure}
     return document(title, main, specs, more="several")
 
 
-def _figure(report: Report) -> charts.Figure:
-    """The tradeoff chart."""
-    return next(figure for figure in charts.figures(report) if figure.name == "curves")
+def _figure(report: Report) -> charts.Figure | None:
+    """The tradeoff chart; None as long as no run has a point."""
+    return next((figure for figure in charts.figures(report) if figure.name == "curves"), None)
 
 
 def _header(title: str, reports: Sequence[Report], labels: Sequence[str], links: Sequence[str]) -> Html:
@@ -110,7 +110,9 @@ def _measured(reports: Sequence[Report], labels: Sequence[str]) -> Html | None:
     common = {
         name: str(value)
         for name, value in reports[0]["environment"].items()
-        if name not in differing and all(report["environment"].get(name) == value for report in reports)
+        if name not in differing
+        and name not in PASSING
+        and all(report["environment"].get(name) == value for report in reports)
     }
     if not differing:
         said = "All of them on one machine, with the same versions and settings."
@@ -136,7 +138,7 @@ def _measured(reports: Sequence[Report], labels: Sequence[str]) -> Html | None:
 # A study --------------------------------------------------------------------------------------------------------------
 
 
-def _study(number: int, report: Report, label: str, figure: charts.Figure, page: str | None) -> Html:
+def _study(number: int, report: Report, label: str, figure: charts.Figure | None, page: str | None) -> Html:
     study, analysis = report["study"], report["analysis"]
     name, why = f"study-{number}", words.incomplete(report)
     kicker = (study["workload"], f"{study['curve']} curve" if report["runs"] else "", study["created"][:10])
@@ -159,7 +161,7 @@ def _study(number: int, report: Report, label: str, figure: charts.Figure, page:
         element("p", study["summary"], class_="summary"),
         warning,
         *answer_parts(report),
-        element("div", figure_place(figure, f"curves-{number}"), class_="figures"),
+        element("div", figure_place(figure, f"curves-{number}"), class_="figures") if figure else None,
         element("div", element("h3", "Keep in mind"), said, class_="box mind") if rest or notes else None,
         numbers,
         aria_labelledby=name,

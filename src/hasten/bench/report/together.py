@@ -20,9 +20,18 @@ from ..stats.curves import mean_log_speedup, stack
 from ..stats.intervals import t_quantile
 from .data import Report
 
-__all__ = ["Shared", "differing_facts", "labels_of", "log_speedups", "machine_of", "runs_in_common", "shared_arms"]
+__all__ = [
+    "PASSING",
+    "Shared",
+    "differing_facts",
+    "labels_of",
+    "log_speedups",
+    "machine_of",
+    "runs_in_common",
+    "shared_arms",
+]
 
-PASSING = ("load at start",)  # facts that change from hour to hour and say nothing about what was measured
+PASSING = ("load at start", "energy")  # facts that change from hour to hour, and why energy was not measured
 STUDIES = 5  # from so many on, their spread can stand for that of others
 MACHINE = ("system", "processor", "cores", "gpu")
 
