@@ -27,6 +27,7 @@ class Stage:
         self.plan, self.script, self.stillborn = plan, script, stillborn
         self.programs = {json.dumps(program.to_json()): name for name, program in plan.arms.items()}
         self.given: list[tuple[str, int]] = []
+        self.all_ready: list[bool] = []  # when each run was given
         self.messages: list[tuple[Worker, dict]] = []
         self.ended = False
 
@@ -69,6 +70,7 @@ class Stage:
             return
         run = self.programs[json.dumps(message["program"])], message["seed"]
         self.given.append(run)
+        self.all_ready.append(all(other.ready for other in self.workers))
         said = self.script(run, self.given.count(run) - 1)
         for event in whole(run) if said is None else said:
             self.events.append((worker, event))

@@ -98,6 +98,12 @@ def test_an_archive_comes_back_as_a_study_that_goes_on(tiny_plan, tmp_path):
     assert len(more.rows()) == 2 * len(rows)
 
 
+def test_the_senders_page_is_not_brought_along(packed, tmp_path):
+    folder = extract(packed, tmp_path / "back")
+    assert not (folder / "report.html").exists()
+    assert open_study(folder).report() == folder / "report.html"
+
+
 def _umask() -> int:
     found = os.umask(0)
     os.umask(found)

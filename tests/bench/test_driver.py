@@ -66,6 +66,16 @@ def test_every_run_is_given_once_in_interleaved_order(play):
     assert play(undisturbed).stage.given == []  # no finished run is repeated
 
 
+def test_the_first_runs_wait_until_every_process_has_started(play):
+    def script(run, attempt):
+        return [{"event": "died", "code": -9}] if (run, attempt) == (EVERY[0], 0) else None
+
+    played = play(script, workers=2)
+    assert played.status == "complete"
+    assert played.stage.all_ready[:2] == [True, True]
+    assert not all(played.stage.all_ready)  # a replaced one makes nobody wait
+
+
 def test_more_seeds_add_runs_to_the_same_study(play):
     play(undisturbed)
     assert play(undisturbed, seeds=3).stage.given == [("base", 2), ("smooth", 2)]

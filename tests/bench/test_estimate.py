@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +30,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         clock.now += 100 if tick.step == 0 else 5 if run._needs_closure else 2
         return real(run, tick, batches)
 
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now, clock=clock))
     monkeypatch.setattr(module.Run, "step", step)
     return ran
 
@@ -40,6 +41,18 @@ def test_the_baseline_counts_for_every_run(steps: list[str]) -> None:
     assert steps == ["plain"] * 6
     separate = make_plan(IMAGES, {"base": []}, seeds=1, points=2, curve="separate")
     assert estimate(separate).seconds == 2 * (3 + 6)
+
+
+def test_every_evaluation_counts(steps: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(model: Any, test: Any) -> float:
+        assert not model.training
+        module.time.clock.now += 7
+        return 0.5
+
+    plan = make_plan(IMAGES, {"base": [], "soft": [methods.label_smoothing()]}, seeds=3, points=2)
+    workload = dataclasses.replace(plan.workload, metric=SimpleNamespace(build=lambda: slow))
+    timed = dataclasses.replace(plan, workload=workload)
+    assert estimate(timed).seconds == 2 * 3 * (6 * 2 + 2 * 7)
 
 
 def test_runs_shorter_than_the_trial_are_tried_as_far_as_they_go(steps: list[str]) -> None:

@@ -117,6 +117,8 @@ def test_a_copy_of_a_measurement_is_not_a_second_one(halves, tmp_path):
     assert [run["attempt"] for run in again.data["runs"]] == [0] * 12
     assert again.data["notes"][0] == merged.data["notes"][0]  # what it once said it says for ever
     assert len(again.data["notes"]) == 2
+    assert merged.data["notes"][0].startswith("Merged from 2 studies: ")
+    assert merged.data["notes"][0].endswith(" 1 more held nothing that these do not.")
 
 
 @pytest.mark.parametrize(

@@ -234,3 +234,12 @@ def test_robustness_is_part_of_the_overview(tmp_path):
 
     publish([study()], tmp_path, robustness=[ROBUSTNESS])
     assert "Does the verdict survive? Variants of digits" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_page_keeps_its_address_when_another_study_joins(plain_pages, tmp_path):
+    publish([study()], tmp_path)
+    before = {path.name for path in tmp_path.iterdir()}
+    done = publish([study(), study(minimize=True), other()], tmp_path)
+    assert before <= {path.name for path in tmp_path.iterdir()}
+    assert done.removed == []
+    assert (tmp_path / "digits-2.html").is_file()

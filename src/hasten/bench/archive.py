@@ -41,7 +41,8 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can name
 
 # The whole of what an archive may hold.
 _KNOWN = re.compile(
-    r"study\.sqlite|report\.html|logs/[^/\\:]+\.log|sources/[0-9a-f]{16}/(?:[^/\\:.][^/\\:]*/)*[^/\\:.][^/\\:]*\.py"
+    r"study\.sqlite|report\.html|logs/[^/\\:\x00-\x1f]+\.log"
+    r"|sources/[0-9a-f]{16}/(?:[^/\\:.\x00-\x1f][^/\\:\x00-\x1f]*/)*[^/\\:.\x00-\x1f][^/\\:\x00-\x1f]*\.py"
 )
 
 
@@ -176,6 +177,8 @@ def extract(path: str | Path, folder: str | Path) -> Path:
     check_free(folder, "archive --extract")
     with appearing(folder) as aside:
         _unpack(Path(path), aside)
+        # The page is its sender's and may hold any script; `hasten report` writes one from the numbers.
+        (aside / "report.html").unlink(missing_ok=True)
     return folder
 
 

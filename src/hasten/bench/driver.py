@@ -76,6 +76,7 @@ class Driver:
         self.broken: set[str] = set()  # arms that have ended: no further runs
         self.deaths: Counter[Job] = Counter()
         self.stillborn = 0  # processes that died before they were ready, since one was
+        self.started = False  # whether all processes have been ready at the same time
         self.said: list[str] = []  # what the report must say, too
 
     def _claim(self) -> None:
@@ -152,7 +153,9 @@ class Driver:
                 self.progress.note("finishing the points in progress; press Ctrl-C again to stop at once.")
                 for worker in self.active:
                     worker.send({"do": "stop"})
-            for worker in pool.workers:
+            # A process that starts slows its neighbours down: the first runs wait until all have started.
+            self.started = self.started or all(worker.ready for worker in pool.workers)
+            for worker in pool.workers if self.started else ():
                 if waiting and worker.ready and worker not in self.active:
                     self._give(worker, waiting.pop(0))
             heard = pool.next_event(POLL)

@@ -1,4 +1,4 @@
-"""What a plan will cost, from a few real steps of its baseline: for `--dry-run` and the line before a study."""
+"""What a plan will cost, from a few real steps and one evaluation of its baseline: for `--dry-run` and before a study."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import io
 import statistics
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from hasten._core.batch import map_tensors
 from hasten._core.clock import Tick
 from hasten._core.rng import fork
 
@@ -27,8 +29,8 @@ class Estimate:
     """Rough costs of a plan.
 
     Args:
-        seconds: training of all its runs at the baseline's speed, one after the other on one thread; without
-            evaluation and compilation.
+        seconds: training and evaluation of all its runs at the baseline's speed, one after the other on one thread;
+            without starting processes, preparing data and compilation.
         checkpoint_bytes: a checkpoint of the baseline.
     """
 
@@ -56,11 +58,20 @@ def estimate(plan: Plan, *, steps: int = 5) -> Estimate | None:
                 tick = Tick(step, 0, end, 0.0, source.steps_per_epoch, source.batch_size, tokens)
                 run.step(tick, batches)
                 times.append(time.perf_counter() - begun)
+            test = _on(device, plan.workload.test.build()())
+            begun = time.perf_counter()
+            plan.workload.metric.build()(run.predictor().eval(), test)
+            evaluation = time.perf_counter() - begun
             buffer = io.BytesIO()
             torch.save(run.state_dict(), buffer)
-    except (ArithmeticError, RuntimeError, ValueError, TypeError, MemoryError):
-        return None  # the study will meet the same error in a worker and report it
+    except Exception:  # whatever user code raises: the study will meet the same error in a worker and report it
+        return None
     finally:
         torch.set_num_threads(threads)
     per_step = statistics.median(times[1:] or times)  # the first one warms up
-    return Estimate(per_step * plan.steps(), buffer.tell())
+    points = sum(len(job.points) for job in plan.jobs())
+    return Estimate(per_step * plan.steps() + evaluation * points, buffer.tell())
+
+
+def _on(device: torch.device, test: Any) -> Any:
+    return map_tensors(lambda tensor: tensor.to(device), test) if isinstance(test, (tuple, dict)) else test

@@ -263,9 +263,12 @@ def _status(parts: list[Part], runs: list[Run], seeds: list[int]) -> str:
 
 def _origin(parts: list[Part], merged: list[Moved], mixed: bool) -> list[str]:
     """What every later report must say."""
-    pieces = [f"{_seeds_text(part.facts['plan']['seeds'])} (begun {part.facts['created']})" for part in parts]
+    new = [part for part in parts if any(moved.part is part for moved in merged)]
+    pieces = [f"{_seeds_text(part.facts['plan']['seeds'])} (begun {part.facts['created']})" for part in new]
     said = [note for part in parts for note in part.facts.get("merged") or []]
-    said.append(f"Merged from {len(parts)} studies: {', '.join(pieces)}.")
+    copies = "" if len(new) == len(parts) else f" {len(parts) - len(new)} more held nothing that these do not."
+    count = f"{len(new)} studies" if len(new) > 1 else "one study"
+    said.append(f"Merged from {count}: {', '.join(pieces)}.{copies}")
     if mixed:
         machines = [f"{_machine_text(part)}: {_seeds_text(part.facts['plan']['seeds'])}" for part in parts]
         said.append(

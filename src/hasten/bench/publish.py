@@ -145,9 +145,9 @@ def _texts(reports: list[dict[str, Any]], robustness: Sequence[Mapping[str, Any]
     from .report.export import to_csv, to_json
     from .report.page import render
     from .report.several import render_several
-    from .report.together import labels_of
 
-    names = _names(labels_of([prepare(report) for report in reports]))
+    studies = [prepare(report)["study"] for report in reports]
+    names = _names([study["workload"] or study["title"] for study in studies])
     texts = {"index.html": render_several(reports, robustness=robustness, pages=[f"{name}.html" for name in names])}
     for name, report in zip(names, reports, strict=True):
         texts |= {f"{name}.html": render(report), f"{name}.json": to_json(report), f"{name}.csv": to_csv(report)}

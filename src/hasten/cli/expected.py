@@ -34,7 +34,8 @@ def _expectation(plan: Any, budget: str | None, workers: int | None) -> str:
     megabytes = (found.checkpoint_bytes * processes + 4096 * len(plan.jobs())) / 1e6
     limit, word = f", budget {budget}" if budget else "", "processes" if processes > 1 else "process"
     return (
-        f"expected: about {_span(found.seconds / processes)} on {processes} {word}{limit}, {megabytes:.1f} MB of disk"
+        f"expected: about {_span(found.seconds / processes)} on {processes} {word}{limit}, and some to start; "
+        f"{megabytes:.1f} MB of disk"
     )
 
 

@@ -133,13 +133,16 @@ _AXES = {
     "flops": "The means and bands of the first chart, over counted operations. They carry over to other machines, and "
     "do not predict time.",
     "energy": "The means and bands of the first chart, over what the machine's meter counted while the clock ran.",
-    "memory": "At the last budget. Lines are 95 % intervals of the mean.",
+    "memory": "At the last budget. Lines are 95 % intervals of the mean; those that reach the edge go on.",
 }
 _FRONTIER = (
     "Every point of every mean curve. Filled: on the frontier, no other point is both faster and better; size and "
     "percentage are the share of resamples of the seeds in which that is so. The line: the best quality for that time."
 )
-_CALIBRATION = "Zero is a separate run of that length. Bars are 95 % intervals of the mean of paired differences."
+_CALIBRATION = (
+    "Zero is a separate run of that length. Bars are 95 % intervals of the mean of paired differences; those that reach "
+    "the edge go on, the table has their ends."
+)
 
 
 def _curves_caption(data: Report) -> str:
