@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -53,3 +55,17 @@ def test_calibration_is_a_time_and_leaves_no_trace() -> None:
     assert calibrate(repeats=2) > 0
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's memory")
+def test_after_the_warm_up_memory_is_used_again() -> None:
+    """By page faults, which are counted, and not by time: one for every 4 KiB that the system hands out anew."""
+    code = (
+        "import resource, torch; torch.set_num_threads(1)\n"
+        "from hasten.bench.environment import calibrate, warm_up\n"
+        "warm_up(); calibrate(1)\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "before = faults(); calibrate(10); print(faults() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 10 * 2**21 // 4096  # fewer than the results alone, 2 MiB each, would need every time

@@ -65,6 +65,10 @@ def warm_up() -> None:
     """Pay once what the first step of a process costs (late imports of torch, thread pools, kernel look-up).
 
     Otherwise the first run of every process would be charged about a second that no method has caused.
+
+    And what the C library learns: glibc takes memory for a tensor of some megabytes from the system anew each time, at
+    the price of a page fault for every 4 KiB, until a block of that size has been freed once. From then on it keeps
+    such blocks. The first run met twice the time for the calibration kernel by that.
     """
     import torch
     from torch import nn
@@ -77,6 +81,7 @@ def warm_up() -> None:
         with FlopCounterMode(display=False):
             nn.functional.cross_entropy(model(torch.ones(4, 1, 8, 8)), torch.zeros(4, dtype=torch.long)).backward()
         optimizer.step()
+    torch.empty(30 << 20, dtype=torch.uint8)  # freed at once; glibc learns from blocks of up to 32 MiB
 
 
 def calibrate(repeats: int = 7) -> float:

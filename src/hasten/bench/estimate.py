@@ -1,4 +1,4 @@
-"""What a plan will cost, from a few real steps and one evaluation of its baseline: for `--dry-run` and before a study."""
+"""What a plan will cost, from a few real steps and one evaluation of its baseline: said before a study begins."""
 
 from __future__ import annotations
 

@@ -140,8 +140,8 @@ _FRONTIER = (
     "percentage are the share of resamples of the seeds in which that is so. The line: the best quality for that time."
 )
 _CALIBRATION = (
-    "Zero is a separate run of that length. Bars are 95 % intervals of the mean of paired differences; those that reach "
-    "the edge go on, the table has their ends."
+    "Zero is a separate run of that length. Bars are 95 % intervals of the mean of paired differences; those that "
+    "reach the edge go on, the table has their ends."
 )
 
 
