@@ -23,7 +23,7 @@ def main():
         RING, arms, curve="branch", calibrate=True, seeds=2, duration="20ep", out="runs/branch", quiet=True
     )
     found = study.data["calibration"]
-    print(f"accuracy of {found['arm']:8}" + "".join(f"{budget:>9}{'':7}" for budget in found["budgets"]))
+    print(f"accuracy of {found['arm']:8}" + "".join(f"{budget:>12}{'':4}" for budget in found["budgets"]))
     for kind in found["kinds"]:
         cells = [cell(level) for level in kind["levels"]]
         print(f"  {kind['kind']:18}{''.join(cells)}   in {kind['steps']} steps")

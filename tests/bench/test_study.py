@@ -251,7 +251,7 @@ def test_a_branch_study_with_the_baseline_in_every_kind(tmp_path: Path) -> None:
     assert len(study.data["runs"]) == 4  # those of the verdicts; the controls have a place of their own
     assert study.data["study"]["curve"] == "branch"
     found = study.data["calibration"]
-    assert (found["arm"], found["budgets"]) == ("base", study.data["study"]["budgets"])
+    assert (found["arm"], found["budgets"]) == ("base", ["0.833 epochs", "2 epochs"])
     ends = study.data["study"]["ends"]
     kinds = {kind["kind"]: kind for kind in found["kinds"]}
     assert list(kinds) == ["separate", "branch", "cyclic"]

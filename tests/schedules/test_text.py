@@ -82,7 +82,7 @@ def test_the_text_is_short(schedule, text):
         ("wsd(decay=0.1, decay=0.2)", "expected every argument written out, once"),
         ("wsd(**{})", "expected every argument written out, once"),
         ("wsd(*(1,))", "nothing is evaluated"),
-        ("over(cosine, '10')", "time: expected a span such as '90s', '10min' or '2h', got '10'"),
+        ("over(cosine, '10')", "over: expected a length such as '90s', '10min' or '2h', got '10'"),
         ("infinite()", "infinite: expected arguments infinite(cooldown, warmup, constant, anneal_at, anneal, minimum)"),
         (
             "cosine(floor=1/2)",

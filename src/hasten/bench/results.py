@@ -189,7 +189,7 @@ def analysis_of(runs: list[dict[str, Any]], study: Mapping[str, Any], margin: fl
             minimize=study["minimize"],
             inference=inference_ratios(runs, study["baseline"]),
             methods={arm["name"]: arm["methods"] for arm in study["arms"]},
-            budgets_labels=[text.replace(" ep", " epochs") for text in study["budgets"]],
+            budgets_labels=_labels(study),
         )
     except ValueError as error:
         return str(error)
@@ -277,7 +277,12 @@ def calibration_of(
         }
         for kind, found in calibrate(levels).items()
     ]
-    return {"arm": study["baseline"], "budgets": study["budgets"], "kinds": kinds}
+    return {"arm": study["baseline"], "budgets": _labels(study), "kinds": kinds}
+
+
+def _labels(study: Mapping[str, Any]) -> list[str]:
+    """The budgets in full words."""
+    return [text.replace(" ep", " epochs") for text in study["budgets"]]
 
 
 def _run(run: dict[str, Any], chosen: set[Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, 28 times: the study completes, and what it learned is equal to the bit."""
+"""kill -9 at random moments, 26 times: the study completes, and what it learned is equal to the bit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="lo
 
 WORKERS = 2
 # Cyclic runs; and branch runs, each with the baseline in the two other kinds of curve beside them.
-CYCLIC, ALL_KINDS = {"seeds": 4}, {"seeds": 2, "curve": "branch", "calibrate": True}
+CYCLIC, ALL_KINDS = {"seeds": 4}, {"seeds": 1, "curve": "branch", "calibrate": True}
 
 
-@pytest.mark.parametrize(("plan", "count", "kills"), [(CYCLIC, 8, 20), (ALL_KINDS, 12, 8)], ids=["cyclic", "all kinds"])
+@pytest.mark.parametrize(("plan", "count", "kills"), [(CYCLIC, 8, 20), (ALL_KINDS, 6, 6)], ids=["cyclic", "all kinds"])
 def test_kills_change_no_bit(drivers, tmp_path, plan, count, kills):
     drivers.start(tmp_path / "undisturbed", plan=plan, workers=WORKERS)
     assert drivers.wait() == 0
@@ -44,7 +44,7 @@ def test_kills_change_no_bit(drivers, tmp_path, plan, count, kills):
         assert list((folder / "checkpoints").iterdir()) == []
     print(f"killed {killed}, in {len(folders)} studies, of which attempts: {[attempts(folder) for folder in folders]}")
     assert sum(killed.values()) >= kills
-    assert min(killed.values()) >= kills // 8
+    assert min(killed.values()) >= kills // 6
     assert any(run["data"].get("resumed") for folder in folders for run in runs(folder))
 
 
