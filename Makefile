@@ -12,7 +12,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # What an installation is made from; after `make develop` the import itself rebuilds the kernels.
 NATIVE := $(if $(wildcard $(VENV)/.develop),,CMakeLists.txt $(wildcard src/hasten/_native/*.cpp src/hasten/_native/*.hpp))
-PYTEST_ARGS ?=
+# Two files at a time; the tests of one file stay together and in order.
+PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 DEMO := runs/demo
 
 .PHONY: help demo test lint docs sanitize develop clean

@@ -39,7 +39,7 @@ def torch_says(make, updates: int = T, lr: float = 1.0) -> list[float]:
         (step((1 / 3, 0.7), gamma=0.5), lambda o: lrs.MultiStepLR(o, [30, 63], 0.5)),
         (constant(), lambda o: lrs.ConstantLR(o, 1.0, T)),
     ],
-    ids=repr,
+    ids=lambda value: "torch" if callable(value) and not hasattr(value, "anytime") else repr(value),
 )
 def test_torch_agrees_at_every_update(schedule, make):
     ours = schedule(np.arange(T + 1), T)
