@@ -149,9 +149,10 @@ def test_bad_options() -> None:
 def test_against_a_peer() -> None:
     peers = pytest.importorskip("pytorch_optimizer", reason="optional peer")
     x, gradients = problem(0)
-    # Its decay is not part of the update, and its weight norm is clamped to 10: neither matters here.
-    theirs = walk(peers.Lamb([nn.Parameter(x.clone())], lr=0.1, weight_decay=0.0, pre_norm=False), gradients)
-    torch.testing.assert_close(walk(LAMB([nn.Parameter(x.clone())], lr=0.1, weight_decay=0.0), gradients), theirs)
+    # Its decay is not part of the update and its moments are not corrected; it adds eps to the norm of the update.
+    theirs = walk(peers.Lamb([nn.Parameter(x.clone())], lr=0.1, eps=1e-12, adam_debias=True), gradients)
+    own = {"lr": 0.1, "eps": 1e-12, "weight_decay": 0.0, "bias_correction": False, "max_weight_norm": 10.0}
+    torch.testing.assert_close(walk(LAMB([nn.Parameter(x.clone())], **own), gradients), theirs)
     options = {"lr": 0.5, "momentum": 0.9, "weight_decay": 0.0, "trust_coefficient": 0.01}
     theirs = walk(peers.LARS([nn.Parameter(x.clone())], **options), gradients)
     torch.testing.assert_close(walk(LARS([nn.Parameter(x.clone())], **options), gradients), theirs)

@@ -101,6 +101,7 @@ def test_a_resumed_run_has_the_same_bits(name: str, dtype: torch.dtype) -> None:
     other_model.load_state_dict(stored["model"])
     other = build(name, other_model.parameters())
     other.load_state_dict(stored["optimizer"])
+    assert other.state_dict()["param_groups"] == stored["optimizer"]["param_groups"]
     assert equal(train(other_model, other, range(4, 8)), expected)
     wide = torch.promote_types(dtype, torch.float32)
     for state in other.state.values():

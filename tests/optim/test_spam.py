@@ -110,18 +110,13 @@ def test_bad_options() -> None:
 
 
 def test_against_a_peer() -> None:
+    """Without cosines: the peer's are one step ahead of the authors' own code, which ours equals."""
     peers = pytest.importorskip("pytorch_optimizer", reason="optional peer")
     x, gradients = spiked(0, (4, 3), 70)
-    x, gradients = x.float(), [g.float() for g in gradients]
-    theirs = peers.SPAM(
-        [nn.Parameter(x.clone())], lr=0.01, weight_decay=0.1, update_proj_gap=30, warmup_epoch=10, threshold=50,
-        grad_accu_steps=20, density=1.0,
-    )  # fmt: skip
-    mine = SPAM(
-        [nn.Parameter(x.clone())], lr=0.01, weight_decay=0.1, reset_interval=30, warmup_steps=10, threshold=50.0
-    )
-    torch.testing.assert_close(walk(mine, gradients), walk(theirs, gradients), rtol=1e-4, atol=1e-5)
-    for t_max in (None, 100):
-        theirs = peers.StableSPAM([nn.Parameter(x.clone())], lr=0.01, weight_decay=0.1, t_max=t_max, update_proj_gap=30)
-        mine = StableSPAM([nn.Parameter(x.clone())], lr=0.01, weight_decay=0.1, t_max=t_max, reset_interval=30)
-        torch.testing.assert_close(walk(mine, gradients), walk(theirs, gradients), rtol=1e-4, atol=1e-5)
+    common = {"lr": 0.01, "weight_decay": 0.1}
+    theirs = peers.SPAM([nn.Parameter(x.clone())], **common, update_proj_gap=100, threshold=50, density=1.0)
+    mine = SPAM([nn.Parameter(x.clone())], **common, reset_interval=100, threshold=50.0)
+    torch.testing.assert_close(walk(mine, gradients), walk(theirs, gradients))
+    theirs = peers.StableSPAM([nn.Parameter(x.clone())], **common, update_proj_gap=30)
+    mine = StableSPAM([nn.Parameter(x.clone())], **common, reset_interval=30)
+    torch.testing.assert_close(walk(mine, gradients), walk(theirs, gradients))

@@ -42,7 +42,8 @@ class PerTensor(KeepsState):
         super().__setstate__(state)
         for group in self.param_groups:  # a state of another optimizer, or of an older version
             for name, default in self.defaults.items():
-                group.setdefault(name, default)
+                if name != "differentiable":  # torch adds it to the defaults here; it is no option of ours
+                    group.setdefault(name, default)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]

@@ -46,8 +46,8 @@ class LAMB(PerTensor):
         r = m / (sqrt(v) + eps) + weight_decay * x
         x = x - lr * trust * r                   trust = norm(x) / norm(r), one number per tensor
 
-    Use it for batches so large that AdamW needs a learning rate at which some layers diverge; below a few thousand
-    samples per batch AdamW is the simpler choice (docs/methods/lamb.md).
+    Use it for batches of thousands of samples, where AdamW needs a learning rate at which some layers diverge; with
+    smaller ones AdamW is the simpler choice (docs/methods/lamb.md).
 
     Args:
         params: parameters or groups.

@@ -30,9 +30,9 @@ class Lion(PerTensor):
         x = (1 - lr * weight_decay) * x - lr * u
         m = b2 * m + (1 - b2) * g
 
-    Use it where the state of AdamW is half too large, with batches large enough that signs are not noise. Every weight
-    moves by exactly `lr` (sign(0) = 0), so take a third to a tenth of AdamW's learning rate and, to keep
-    `lr * weight_decay`, three to ten times its weight decay (docs/methods/lion.md).
+    Use it where AdamW's state is twice what fits; published gains grow with the batch, so not for small batches without
+    a trial. Every weight moves by exactly `lr` (sign(0) = 0): take a third to a tenth of AdamW's learning rate and, to
+    keep `lr * weight_decay`, three to ten times its weight decay (docs/methods/lion.md).
 
     Args:
         params: parameters or groups.
