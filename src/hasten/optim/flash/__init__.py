@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .cast import cast_model
+from .release import GradientRelease, enable_gradient_release
 
-__all__ = ["cast_model"]
+__all__ = ["GradientRelease", "cast_model", "enable_gradient_release"]
