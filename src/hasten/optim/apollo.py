@@ -64,13 +64,15 @@ def project(g: Tensor, rank: int, seed: int) -> Tensor:
 class APOLLO(PerTensor):
     """Scale the raw gradient of a matrix by factors estimated in a space of `rank` random directions.
 
-        R = project(G)                           G: gradient, (rows, columns); R: sketch along the smaller side
-        m, v = Adam's moments of R
-        N = m / (sqrt(v) + eps)
-        s = norm(N) / norm(R)                    one per vector along the larger side ("channel"), or one ("tensor")
-        U = limited(s * G) * sqrt(scale)         limited: the norm grows by at most max_growth a step
-        x = x - lr * sqrt(1 - b2 ** t) / (1 - b1 ** t) * U
-        x = x - lr * weight_decay * x
+    With the gradient `G` of a matrix `x`, (rows, columns), and `(b1, b2) = betas`:
+
+    - `R = project(G, rank)`, a sketch along the smaller side
+    - `m, v`: Adam's moments of `R`
+    - `N = m / (sqrt(v) + eps)`
+    - `s = norm(N) / norm(R)`, one per vector along the larger side ("channel") or one in all ("tensor")
+    - `U = limited(s * G) * sqrt(scale)`, the norm growing by at most `max_growth` from step to step
+    - `x = x - lr * sqrt(1 - b2 ** t) / (1 - b1 ** t) * U`
+    - `x = x - lr * weight_decay * x`
 
     Tensors of at most one dimension, and groups with `rank=None`, use AdamW (with the decay after the step, as above):
     give embeddings and the output layer such a group. Filters of convolutions count as (filters, all else).

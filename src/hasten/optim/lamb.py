@@ -42,9 +42,12 @@ def trust_ratio(
 class LAMB(PerTensor):
     """Adam whose update of each tensor is as long as `lr` times the tensor itself.
 
-        m, v = Adam's moments of g               g: gradient; divided by 1 - b ** t with `bias_correction`
-        r = m / (sqrt(v) + eps) + weight_decay * x
-        x = x - lr * trust * r                   trust = norm(x) / norm(r), one number per tensor
+    With the gradient `g` of a tensor `x`:
+
+    - `m, v`: Adam's moments of `g`, divided by `1 - b ** t` with `bias_correction`
+    - `r = m / (sqrt(v) + eps) + weight_decay * x`
+    - `trust = norm(x) / norm(r)`, one number per tensor
+    - `x = x - lr * trust * r`
 
     Use it for batches of thousands of samples, where AdamW needs a learning rate at which some layers diverge; with
     smaller ones AdamW is the simpler choice (docs/methods/lamb.md).
@@ -140,9 +143,11 @@ class LAMB(PerTensor):
 class LARS(PerTensor):
     """SGD with momentum in which the learning rate of each tensor follows the norm of the tensor.
 
-        local = trust_coefficient * norm(x) / (norm(g) + weight_decay * norm(x))
-        v = momentum * v + lr * local * (g + weight_decay * x)
-        x = x - v
+    With the gradient `g` of a tensor `x`:
+
+    - `local = trust_coefficient * norm(x) / (norm(g) + weight_decay * norm(x))`
+    - `v = momentum * v + lr * local * (g + weight_decay * x)`
+    - `x = x - v`
 
     `lr` is inside the momentum, as in the paper: after a drop of the schedule the old, larger steps fade out. Use it
     for convolutional networks with large batches and a warm-up; not for transformers, where LAMB is at home.

@@ -26,9 +26,11 @@ def signs(x: Tensor) -> Tensor:
 class Lion(PerTensor):
     """Step by `lr` in the direction of each sign: one moment of state, and the same step length for every weight.
 
-        u = sign(b1 * m + (1 - b1) * g)          g: gradient, m: exp_avg, (b1, b2): betas
-        x = (1 - lr * weight_decay) * x - lr * u
-        m = b2 * m + (1 - b2) * g
+    With the gradient `g`, the momentum `m` (`exp_avg` in the state) and `(b1, b2) = betas`:
+
+    - `u = sign(b1 * m + (1 - b1) * g)`
+    - `x = (1 - lr * weight_decay) * x - lr * u`
+    - `m = b2 * m + (1 - b2) * g`
 
     Use it where AdamW's state is twice what fits; published gains grow with the batch, so not for small batches without
     a trial. Every weight moves by exactly `lr` (sign(0) = 0): take a third to a tenth of AdamW's learning rate and, to

@@ -67,9 +67,11 @@ def orthogonalize(
 class Muon(PerTensor):
     """Step along the orthogonalised momentum for matrices, AdamW for everything else.
 
-        m = momentum * m + (1 - momentum) * g    g: gradient, as a matrix (first dimension, all others)
-        u = (1 - momentum) * g + momentum * m    with `nesterov`, else m
-        x = (1 - lr * weight_decay) * x - lr * size * orthogonalize(u)
+    With the gradient `g` as a matrix, (first dimension, all others):
+
+    - `m = momentum * m + (1 - momentum) * g`
+    - `u = (1 - momentum) * g + momentum * m` with `nesterov`, else `m`
+    - `x = (1 - lr * weight_decay) * x - lr * size * orthogonalize(u)`
 
     `size` is `0.2 * sqrt(max(rows, columns))` with "match_rms_adamw": the entries of a step are then about as large as
     AdamW's, so learning rates and decay tuned for AdamW carry over and one `lr` serves both kinds of tensor. With

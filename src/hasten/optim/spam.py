@@ -39,11 +39,13 @@ def clip_spikes(g: Tensor, v: Tensor, threshold: float) -> Tensor:
 class SPAM(PerTensor):
     """Adam with spikes clipped entry by entry, and moments that start again from zero every `reset_interval` steps.
 
-        at every reset_interval-th step: m = v = 0
-        g = clip_spikes(g, v, threshold)         from clip_start steps after the start or a reset on
-        m, v = Adam's moments of g
-        x = x - warm * lr * sqrt(1 - b2 ** t) / (1 - b1 ** t) * m / (sqrt(v) + eps)
-        x = x - lr * weight_decay * x
+    With the gradient `g` and `(b1, b2) = betas`:
+
+    - at every `reset_interval`-th step: `m = v = 0`
+    - `g = clip_spikes(g, v, threshold)`, from `clip_start` steps after the start or a reset on
+    - `m, v`: Adam's moments of `g`
+    - `x = x - warm * lr * sqrt(1 - b2 ** t) / (1 - b1 ** t) * m / (sqrt(v) + eps)`
+    - `x = x - lr * weight_decay * x`
 
     `t` goes on counting through resets; instead `warm` goes from 0.01 to 1 along a cosine in the `warmup_steps` steps
     after each of them. The authors' optional sparse momentum (which saves memory) is not here.
@@ -127,12 +129,14 @@ class SPAM(PerTensor):
 class StableSPAM(PerTensor):
     """AdamW on gradients that are clipped by their tensor's running maximum and rescaled to its running norm.
 
-        a = max(abs(g)); M = theta * M + (1 - theta) * a; M' = M / (1 - theta ** T)
-        g = g / a * M'  where abs(g) > M'
-        n = norm(g); mu = gamma1 * mu + (1 - gamma1) * n; nu = gamma2 * nu + (1 - gamma2) * n ** 2
-        g = g / n * (mu / (1 - gamma1 ** T)) / (sqrt(nu / (1 - gamma2 ** T)) + eps)
-        at every reset_interval-th step: m = v = 0 and t = 1
-        x = AdamW's step number t with g and weight_decay
+    With the gradient `g` of a tensor `x`:
+
+    - `a = max(abs(g)); M = theta * M + (1 - theta) * a; M' = M / (1 - theta ** T)`
+    - `g = g / a * M'` where `abs(g) > M'`
+    - `n = norm(g); mu = gamma1 * mu + (1 - gamma1) * n; nu = gamma2 * nu + (1 - gamma2) * n ** 2`
+    - `g = g / n * (mu / (1 - gamma1 ** T)) / (sqrt(nu / (1 - gamma2 ** T)) + eps)`
+    - at every `reset_interval`-th step: `m = v = 0` and `t = 1`
+    - `x`: AdamW's step number `t` with `g` and `weight_decay`
 
     `T` counts the steps of a tensor and is never reset. A gradient that is zero throughout stays zero. With `t_max`,
     `b1` and `gamma1` are multiplied by a cosine from 1 to `eta_min` over `t_max` steps.
