@@ -11,7 +11,7 @@ HERE := env -u PIP_BUILD_CONSTRAINT HASTEN_REQUIRE_NATIVE=1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # What an installation is made from; after `make develop` the import itself rebuilds the kernels.
-NATIVE := $(if $(wildcard $(VENV)/.develop),,CMakeLists.txt $(wildcard src/hasten/_native/*.cpp src/hasten/_native/*.hpp))
+NATIVE := $(if $(wildcard $(VENV)/.develop),,CMakeLists.txt $(wildcard src/hasten/_native/*.[ch]pp src/hasten/_native/*/*.[ch]pp))
 # Two files at a time; the tests of one file stay together and in order.
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 DEMO := runs/demo

@@ -23,7 +23,8 @@ inline std::optional<Isa> isa_from_name(const char* name) {
 }
 
 // avx2 and avx512 are the x86-64-v3 and -v4 levels as far as kernels use them; every CPU that has the one feature in
-// the name has the others, but a hypervisor may hide any of them.
+// the name has the others, but a hypervisor may hide any of them. avx512vnni stands for Ice Lake, Zen 4 and later, which
+// also permute bytes (VBMI).
 inline bool isa_available(Isa isa) {
     const auto all = [](auto... names) { return (has_feature(names) && ...); };
     switch (isa) {
@@ -31,7 +32,7 @@ inline bool isa_available(Isa isa) {
         case Isa::avx2: return all("avx", "fma", "f16c", "bmi2", "avx2");
         case Isa::avx512:
             return isa_available(Isa::avx2) && all("avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl");
-        case Isa::avx512vnni: return isa_available(Isa::avx512) && all("avx512vnni");
+        case Isa::avx512vnni: return isa_available(Isa::avx512) && all("avx512vnni", "avx512vbmi");
         case Isa::neon: return all("neon");
     }
     return false;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "checksum.hpp"
+#include "flash/step.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -33,6 +34,22 @@ uint64_t checksum(const Bytes& data, const char* isa) {
     return kernel(data.data(), data.size());
 }
 
+template <typename T>
+using Table = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+// A thousand parameters would be six thousand DLPack arrays a step, each a microsecond or more, so this kernel takes a
+// table of addresses. Who fills it in answers for them: hasten/optim/flash/native.py checks dtype, size and layout.
+void flash_step(const Table<uint64_t>& tensors, const Table<double>& groups, const char* isa, std::size_t threads) {
+    using hasten::flash::Columns;
+    if (tensors.shape(1) != Columns::tensor_columns || groups.shape(1) != Columns::group_columns) {
+        throw nb::value_error("flash_step: the tables have another number of columns than this module was built for");
+    }
+    if (tensors.shape(0) > 0 && groups.shape(0) == 0) throw nb::value_error("flash_step: tensors without a group");
+    const auto chosen = require_isa(isa);
+    nb::gil_scoped_release release;
+    hasten::flash::step(tensors.data(), tensors.shape(0), groups.data(), groups.shape(0), chosen, threads);
+}
+
 nb::dict features() {
     nb::dict found;
     for (const hasten::Feature& feature : hasten::cpu_features()) found[feature.name] = feature.present;
@@ -55,4 +72,6 @@ NB_MODULE(_ext, m) {
     m.def("isas", &isas, "Instruction sets that this machine runs, the smallest first.");
     m.def("checksum", &checksum, "data"_a.noconvert(), "isa"_a,
           "64-bit checksum of a contiguous uint8 array (formula: checksum.hpp).");
+    m.def("flash_step", &flash_step, "tensors"_a.noconvert(), "groups"_a.noconvert(), "isa"_a, "threads"_a,
+          "One optimizer step of many tensors, in place, from tables of addresses and settings (flash/step.hpp).");
 }
