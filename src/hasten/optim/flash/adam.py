@@ -59,8 +59,8 @@ class FlashAdamW(FlashAdam):
     `x = (1 - lr * weight_decay) * x - lr * m / (sqrt(v) + eps)`. The weight is a 16-bit one and 8 bits of correction,
     the moments are 8-bit codes (splitting.py, companding.py). The same options as torch's mean the same.
 
-    Use it where memory is what limits you: large models, fine-tuning. Not for small models, where nothing is gained, and
-    not where you need torch's AdamW to the last digit (docs/methods/flash.md).
+    Use it where memory is what limits you: large models, fine-tuning. Not for small models, where nothing is gained,
+    and not where you need torch's AdamW to the last digit (docs/methods/flash.md).
 
     Args:
         params: parameters, or groups of them with options of their own; bfloat16 or float16 ones save the most

@@ -66,9 +66,9 @@ def adopt(call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[st
         state.pop("correction_of", None)
     for name, value in fresh.items():
         state.setdefault(name, value)
-    if "correction" in state and state["correction"].stride() != here.stride():
-        if state["correction"].shape == here.shape:
-            state["correction"] = torch.empty_like(here, dtype=state["correction"].dtype).copy_(state["correction"])
+    low = state.get("correction")
+    if low is not None and low.shape == here.shape and low.stride() != here.stride():
+        state["correction"] = torch.empty_like(here, dtype=low.dtype).copy_(low)
     check_state(call, here, state, group, rule)
 
 
@@ -171,7 +171,7 @@ def export_to_torch(state_dict: dict[str, Any], optimizer: Any) -> dict[str, Any
     return {"state": states, "param_groups": groups}
 
 
-# Models in float32 ------------------------------------------------------------------------------------------------------
+# Models in float32 ----------------------------------------------------------------------------------------------------
 
 
 def _raw(model: nn.Module) -> nn.Module:

@@ -134,7 +134,7 @@ def _like_parameter(gradient: Tensor, parameter: Tensor) -> Tensor:
 def _as_tensors(n: Numbers, device: torch.device) -> Numbers:
     """The same numbers as tensors, but for those that choose a path."""
     fixed = ("sign", "nesterov")
-    made = {
+    made: dict[str, Any] = {
         f.name: torch.tensor(value, dtype=torch.float32, device=device)
         for f in fields(n)
         if f.name not in fixed and (value := getattr(n, f.name)) is not None
