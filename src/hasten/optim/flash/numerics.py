@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from .slots import Slot, read_weight
 
@@ -23,7 +23,8 @@ _DIGITS = {
 # What a step typically is, as a multiple of the learning rate: Adam's ratio of moments is well below 1.
 _TYPICAL = {"adam": 0.1, "momentum": 1.0, "plain": 1.0, "lion": 1.0}
 
-_largest: weakref.WeakKeyDictionary[Tensor, float] = weakref.WeakKeyDictionary()
+# Not weakref's: it compares keys with ==, which tensors answer element by element.
+_largest: Any = WeakTensorKeyDictionary()
 
 
 class NumericsError(RuntimeError):
