@@ -97,7 +97,8 @@ def encode_root(root: Tensor, *, group_size: int = 32, dither: int = 0) -> tuple
 
 def decode_variance(codes: Tensor, scales: Tensor, *, group_size: int = 32) -> Tensor:
     """The variance of these codes and scales, float32 of the shape of `codes`."""
-    root = _grouped(codes, group_size).float() * (scales.float() * (1.0 / 255.0)).unsqueeze(1)
+    # Divided before it is scaled: so the code 255 is the scale itself, and the group keeps its bits when encoded again.
+    root = _grouped(codes, group_size).float() / 255.0 * scales.float().unsqueeze(1)
     return _like(root.square(), codes)
 
 
