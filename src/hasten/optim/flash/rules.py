@@ -98,8 +98,8 @@ def update(rule: str, n: Any, x: Tensor, g: Tensor, states: list[Tensor]) -> tup
         root = (n.beta2 * states[1] + n.rest2 * g * g).sqrt()
         return x * n.keep - m / (root * n.root_factor + n.epsilon_factor), [m, root]
     if rule == "lion":
-        direction = torch.sign(n.beta1 * m + n.rest1 * g)
-        direction = torch.where(g.isnan() | m.isnan(), torch.nan, direction)
+        mean = n.beta1 * m + n.rest1 * g
+        direction = torch.where(mean.isnan(), torch.nan, torch.sign(mean))
         return x * n.keep - n.step * direction, [n.beta2 * m + n.rest2 * g]
     m = n.beta1 * m + n.rest1 * g
     direction = g + n.beta1 * m if n.nesterov else m
