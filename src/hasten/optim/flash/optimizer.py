@@ -180,8 +180,12 @@ class FlashOptimizer(KeepsState):
         """A group's options as numbers, with what its weight decay amounts to in this step."""
         lr, weight_decay = number(group["lr"]), number(group["weight_decay"])
         decay = 0.0
-        if self.decoupled:
-            decay = weight_decay * (lr / number(group["initial_lr"]) if group["decouple_lr"] else lr)
+        if self.decoupled and group["decouple_lr"] and weight_decay:
+            initial, fix = number(group["initial_lr"]), "Build the optimizer with the peak learning rate."
+            check(initial > 0, type(self).__name__, "initial_lr above 0 with decouple_lr", initial, fix)
+            decay = weight_decay * lr / initial
+        elif self.decoupled:
+            decay = weight_decay * lr
         coupled = 0.0 if self.decoupled else weight_decay
         return {**group, "lr": lr, "decay": decay, "coupled": coupled}
 
