@@ -26,6 +26,7 @@ from .slots import (
     scales_name,
     write_states,
     write_weight,
+    zeros_for,
 )
 
 __all__ = ["adopt", "export", "export_to_torch", "get_fp32", "set_fp32"]
@@ -46,7 +47,8 @@ def adopt(call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[st
         step = state.get("step", 0)
         state.clear()
         state.update(new_state(here, rule, group), step=_counter(step, here, group))
-        write_states(state, rule, moments, group)
+        placed = {name: zeros_for(here, torch.float32).copy_(value) for name, value in moments.items()}
+        write_states(state, rule, placed, group)
         if weight is not None:
             write_weight(here, state, weight)
         return
@@ -67,8 +69,9 @@ def adopt(call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[st
     for name, value in fresh.items():
         state.setdefault(name, value)
     low = state.get("correction")
-    if low is not None and low.shape == here.shape and low.stride() != here.stride():
-        state["correction"] = torch.empty_like(here, dtype=low.dtype).copy_(low)
+    if low is not None and low.shape == here.shape:
+        placed = zeros_for(here, low.dtype)
+        state["correction"] = low if low.stride() == placed.stride() else placed.copy_(low)
     check_state(call, here, state, group, rule)
 
 
@@ -85,11 +88,11 @@ def _adopt_moments(state: dict[str, Any], parameter: Tensor, group: Mapping[str,
             state.pop(name, None)  # torch's SGD keeps None before its first step
             continue
         fits = codes_name(name) in state if group["quantize"] else name in state and state[name].dtype == torch.float32
-        if held.shape != parameter.shape or (fits and held.stride() == parameter.stride()):
+        placed = zeros_for(parameter, torch.float32)
+        if held.shape != parameter.shape or (fits and held.stride() == placed.stride()):
             continue  # as it is, or of a shape that check_state will refuse
         value = read_states(state, rule, group["group_size"])[name]
-        placed = torch.empty_like(parameter, dtype=torch.float32, requires_grad=False).copy_(value)
-        write_states(state, rule, {name: placed}, group)
+        write_states(state, rule, {name: placed.copy_(value)}, group)
 
 
 def _owners(optimizer: Any) -> dict[int, tuple[Tensor, dict[str, Any]]]:

@@ -80,6 +80,9 @@ def read_published(
             codes, scales = state[f"{name}::quantized"], state[f"{name}::scales"]
             moments[name] = _decode(call, codes, scales, parameter, is_variance=is_variance)
         elif isinstance(state.get(name), Tensor):
+            if state[name].shape != parameter.shape:
+                expected = f"{name} of shape {tuple(parameter.shape)}"
+                raise refuse(call, expected, state[name], "Load it into the model it is of.")
             moments[name] = state[name].float()
     bits = state.get("error_bits")
     if bits is None:

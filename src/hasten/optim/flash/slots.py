@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..._core.checks import refuse, refuse_type
-from .companding import decode_momentum, decode_variance, encode_momentum, encode_variance, group_count
+from .companding import decode_momentum, decode_variance, encode_momentum, encode_variance, group_count, is_dense
 from .rules import MOMENTS
 from .splitting import CORRECTIONS, join_weight, round_randomly, split_weight
 
@@ -67,22 +67,28 @@ def correction_dtype(parameter: Tensor, group: Mapping[str, Any]) -> torch.dtype
     return CORRECTIONS[bits] if bits is not None and parameter.dtype in (torch.bfloat16, torch.float16) else None
 
 
+def zeros_for(parameter: Tensor, dtype: torch.dtype) -> Tensor:
+    """Zeros in the parameter's order of memory; contiguous ones for a parameter that does not fill its memory."""
+    kept = torch.preserve_format if is_dense(parameter) else torch.contiguous_format
+    return torch.zeros_like(parameter, dtype=dtype, requires_grad=False, memory_format=kept)
+
+
 def new_state(parameter: Tensor, rule: str, group: Mapping[str, Any]) -> dict[str, Any]:
     """The state of a parameter (local) before its first step."""
     counter = {"dtype": torch.float32, "device": parameter.device if group["capturable"] else "cpu"}
     state: dict[str, Any] = {"step": torch.zeros((), **counter)}
     dtype = correction_dtype(parameter, group)
     if dtype is not None:
-        state["correction"] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
+        state["correction"] = zeros_for(parameter, dtype)
         state["correction_of"] = str(parameter.dtype).removeprefix("torch.")
     for name, is_variance in MOMENTS[rule].items():
         if group["quantize"]:
             codes = torch.uint8 if is_variance else torch.int8
             groups = group_count(parameter.numel(), group["group_size"])
-            state[codes_name(name)] = torch.zeros_like(parameter, dtype=codes, requires_grad=False)
+            state[codes_name(name)] = zeros_for(parameter, codes)
             state[scales_name(name)] = torch.zeros(groups, dtype=torch.bfloat16, device=parameter.device)
         else:
-            state[name] = torch.zeros_like(parameter, dtype=torch.float32, requires_grad=False)
+            state[name] = zeros_for(parameter, torch.float32)
     return state
 
 
