@@ -84,7 +84,7 @@ class FlashAdamW(FlashAdam):
     >>> weight.tolist()  # ten steps of 1e-4, of which bfloat16 sees none; the optimizer remembers them
     [1.0, 1.0]
     >>> from hasten.optim.flash import join_weight
-    >>> [round(value, 4) for value in join_weight(weight, optimizer.state[weight]["correction"]).tolist()]
+    >>> [round(value, 3) for value in join_weight(weight, optimizer.state[weight]["correction"]).tolist()]
     [0.999, 0.999]
 
     Source: arXiv 2602.23349; AdamW: arXiv 1711.05101.
