@@ -54,11 +54,15 @@ class KeepsState(Optimizer):
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a `state_dict()`, bit for bit."""
+        """Take over a `state_dict()`, bit for bit; one that is refused changes nothing."""
+        before = {"state": self.state, "param_groups": self.param_groups}
         # As a hook that runs after all others, so that those see the state itself.
         hiding = self.register_load_state_dict_pre_hook(_hide)
         try:
             super().load_state_dict(state_dict)
+        except BaseException:
+            self.__dict__.update(before)
+            raise
         finally:
             hiding.remove()
 

@@ -12,7 +12,6 @@ struct V {
     using I = __m256i;
     static constexpr int W = 8, N = 8;
 
-    INLINE static void prefetch(uintptr_t address) { __builtin_prefetch(reinterpret_cast<const void*>(address), 1); }
     INLINE static F set(float x) { return _mm256_set1_ps(x); }
     INLINE static I seti(int32_t x) { return _mm256_set1_epi32(x); }
     INLINE static F floats(I x) { return _mm256_castsi256_ps(x); }
@@ -59,6 +58,15 @@ struct V {
     INLINE static __m128i quarter(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
     INLINE static I whole(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
+    INLINE static I if_less(I a, I limit, I then, I other) {
+        return _mm256_blendv_epi8(other, then, _mm256_cmpgt_epi32(limit, a));
+    }
+    INLINE static I load_words(const uint16_t* p) { return _mm256_cvtepu16_epi32(half(p)); }
+    INLINE static void store_words(I x, uint16_t* p) {
+        const I packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(x, x), 0xD8);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+    }
+
     INLINE static void load_float(const float* p, F x[N]) {
         for (int j = 0; j < N; ++j) x[j] = load(p + j * W);
     }
@@ -78,8 +86,11 @@ struct V {
         load_high(n, x);
         for (int j = 0; j < N; ++j) x[j] = addi(x[j], left<8>(_mm256_cvtepi8_epi32(quarter(c + j * W))));
     }
-    INLINE static void load_magic(const uint8_t* p, F x[N]) {
-        for (int j = 0; j < N; ++j) x[j] = floats(ori(_mm256_cvtepu8_epi32(quarter(p + j * W)), seti(0x4B000000)));
+    INLINE static void load_squares(const uint8_t* p, F x[N]) {
+        for (int j = 0; j < N; ++j) {
+            const I c = _mm256_cvtepu8_epi32(quarter(p + j * W));
+            x[j] = _mm256_cvtepi32_ps(_mm256_mullo_epi16(c, c));
+        }
     }
     INLINE static void load_fraction(const int8_t* p, F x[N]) {
         for (int j = 0; j < N; ++j) {
@@ -88,7 +99,7 @@ struct V {
         }
     }
     // Words out of dwords: packing works within 128 bits, so the quarters are put in order afterwards.
-    INLINE static void store_words(const I x[N], uint16_t* p) {
+    INLINE static void store_all_words(const I x[N], uint16_t* p) {
         for (int j = 0; j < N; j += 2) {
             const I packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(x[j], x[j + 1]), 0xD8);
             _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + j * W), packed);
@@ -97,12 +108,12 @@ struct V {
     INLINE static void store_high(const I x[N], uint16_t* p) {
         I words[N];
         for (int j = 0; j < N; ++j) words[j] = right<16>(x[j]);
-        store_words(words, p);
+        store_all_words(words, p);
     }
     INLINE static void store_low(const I x[N], uint16_t* p) {
         I words[N];
         for (int j = 0; j < N; ++j) words[j] = andi(x[j], seti(0xFFFF));
-        store_words(words, p);
+        store_all_words(words, p);
     }
     template <int k>
     INLINE static void store_byte(const I x[N], uint8_t* p) {
@@ -132,6 +143,9 @@ struct V {
         }
         store_high(up, n);
         return _mm256_movemask_epi8(special) != 0;
+    }
+    INLINE static void roots(int32_t* most) {
+        for (std::size_t run = 0; run < kBlock / 32; run += W) storei(most + run, bits(sqrt(floats(whole(most + run)))));
     }
     INLINE static void maxima(const int32_t* rows, int32_t* found) {
         for (std::size_t run = 0; run < kBlock / 32; ++run) {

@@ -34,8 +34,11 @@ struct V : Avx512 {
         load_high(n, x);
         for (int j = 0; j < N; ++j) x[j] = addi(x[j], left<8>(_mm512_cvtepi8_epi32(quarter(c + j * W))));
     }
-    INLINE static void load_magic(const uint8_t* p, F x[N]) {
-        for (int j = 0; j < N; ++j) x[j] = floats(ori(_mm512_cvtepu8_epi32(quarter(p + j * W)), seti(0x4B000000)));
+    INLINE static void load_squares(const uint8_t* p, F x[N]) {
+        for (int j = 0; j < N; ++j) {
+            const I c = _mm512_cvtepu8_epi32(quarter(p + j * W));
+            x[j] = _mm512_cvtepi32_ps(_mm512_mullo_epi16(c, c));
+        }
     }
     INLINE static void load_fraction(const int8_t* p, F x[N]) {
         for (int j = 0; j < N; ++j) {

@@ -13,7 +13,6 @@ struct Avx512 {
     using I = __m512i;
     static constexpr int W = 16, N = 4;
 
-    INLINE static void prefetch(uintptr_t address) { __builtin_prefetch(reinterpret_cast<const void*>(address), 1); }
     INLINE static F set(float x) { return _mm512_set1_ps(x); }
     INLINE static I seti(int32_t x) { return _mm512_set1_epi32(x); }
     INLINE static F floats(I x) { return _mm512_castsi512_ps(x); }
@@ -56,6 +55,16 @@ struct Avx512 {
     }
     INLINE static I whole(const void* p) { return _mm512_loadu_si512(p); }
 
+    INLINE static I if_less(I a, I limit, I then, I other) {
+        return _mm512_mask_blend_epi32(_mm512_cmplt_epi32_mask(a, limit), other, then);
+    }
+    INLINE static I load_words(const uint16_t* p) {
+        return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    }
+    INLINE static void store_words(I x, uint16_t* p) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x));
+    }
+    INLINE static void roots(int32_t* most) { storei(most, bits(sqrt(floats(whole(most))))); }
     // Maxima of 16 rows of 16: four times the rows are halved in number and the remaining lanes belong to more rows.
     INLINE static void maxima(const int32_t* rows, int32_t* found) {
         I a[8], b[4], c[2];

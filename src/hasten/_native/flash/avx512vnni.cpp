@@ -81,12 +81,14 @@ struct V : Avx512 {
         words(load_bytes(p), zero(), low);
         spread(low, none, x);
     }
-    INLINE static void load_magic(const uint8_t* p, F x[N]) {
+    // The square of a byte fits a word; behind the exponent of 2^23 a word is a float.
+    INLINE static void load_squares(const uint8_t* p, F x[N]) {
         const I exponent = _mm512_set1_epi16(0x4B00), high[2] = {exponent, exponent};
         I low[2], y[N];
         words(load_bytes(p), zero(), low);
+        for (int h = 0; h < 2; ++h) low[h] = _mm512_mullo_epi16(low[h], low[h]);
         spread(low, high, y);
-        for (int j = 0; j < N; ++j) x[j] = floats(y[j]);
+        for (int j = 0; j < N; ++j) x[j] = sub(floats(y[j]), set(8388608.0f));
     }
     INLINE static void load_joined(const uint16_t* n, const uint8_t* c, I x[N]) {
         const __mmask64 borrows = _mm512_movepi8_mask(whole(c));

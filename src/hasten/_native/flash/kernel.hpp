@@ -292,51 +292,50 @@ struct Groups {
 };
 
 INLINE void read_scales(Groups& groups, const uint16_t* scales, int runs, int runs_per_group, float factor) {
-    alignas(64) uint32_t bits[kRuns] = {};
-    if (runs_per_group == 1 && runs == kRuns) {
-        for (int run = 0; run < kRuns; ++run) bits[run] = uint32_t{scales[run]} << 16;
-    } else {
-        for (int run = 0; run < runs; ++run) bits[run] = uint32_t{scales[run / runs_per_group]} << 16;
+    uint16_t spread[kRuns] = {};
+    if (runs_per_group > 1 || runs < kRuns) {
+        for (int run = 0; run < runs; ++run) spread[run] = scales[run / runs_per_group];
+        scales = spread;
     }
-    std::memcpy(groups.old_scale, bits, sizeof bits);
-    for (int run = 0; run < kRuns; ++run) groups.old_scale[run] *= factor;
+    for (int run = 0; run < kRuns; run += V::W) {
+        const F scale = V::floats(V::left<16>(V::load_words(scales + run)));
+        V::store(groups.old_scale + run, V::mul(scale, V::set(factor)));
+    }
 }
 
-// From the maxima of runs to the groups' scales, which are stored, times `unit`, with dithered rounding.
+RARE void join_runs(int32_t* most, int runs, int runs_per_group) {
+    for (int run = runs; run < kRuns; ++run) most[run] = 0;
+    for (int first = 0; first < runs; first += runs_per_group) {
+        const int last = first + runs_per_group < runs ? first + runs_per_group : runs;
+        int32_t largest = 0;
+        for (int run = first; run < last; ++run) largest = most[run] > largest ? most[run] : largest;
+        for (int run = first; run < last; ++run) most[run] = largest;
+    }
+}
+
+// From the maxima of runs in groups.most to the groups' scales, which are stored, times `unit`, with dithered rounding.
 INLINE void make_scales(Groups& groups, uint16_t* scales, int runs, int runs_per_group, float unit, uint32_t dither) {
-    V::maxima(groups.rows, groups.most);
-    for (int run = runs; run < kRuns; ++run) groups.most[run] = 0;
-    for (int run = 0; run < kRuns; ++run) groups.most[run] &= kAbsolute;  // what is no number may carry a sign
-    if (runs_per_group > 1) {
-        for (int first = 0; first < runs; first += runs_per_group) {
-            const int last = first + runs_per_group < runs ? first + runs_per_group : runs;
-            int32_t most = 0;
-            for (int run = first; run < last; ++run) most = groups.most[run] > most ? groups.most[run] : most;
-            for (int run = first; run < last; ++run) groups.most[run] = most;
-        }
+    const bool plain = runs_per_group == 1 && runs == kRuns;
+    uint16_t spread[kRuns];
+    I highest = V::seti(0);
+    if (!plain) {  // what is no number may carry a sign
+        for (int run = 0; run < runs; ++run) groups.most[run] &= kAbsolute;
+        join_runs(groups.most, runs, runs_per_group);
     }
-    alignas(64) float values[kRuns];
-    alignas(64) int32_t bits[kRuns], used[kRuns];
-    std::memcpy(values, groups.most, sizeof values);
-    for (int run = 0; run < kRuns; ++run) values[run] *= unit;
-    std::memcpy(bits, values, sizeof bits);
-    int32_t highest = 0;
-    alignas(64) uint16_t stored[kRuns];
-    for (int run = 0; run < kRuns; ++run) {
-        const int32_t most = groups.most[run];
-        highest = most > highest ? most : highest;
-        const int32_t rounded = static_cast<int32_t>((static_cast<uint32_t>(bits[run]) + dither) >> 16);
-        const int32_t finite = most < kHuge ? rounded : 0x7FC0;
-        stored[run] = static_cast<uint16_t>(bits[run] < kTiny ? 0 : finite);
-        const int32_t plain = most < kHuge ? most : 0x3F800000;
-        used[run] = bits[run] < kTiny ? 0x3F800000 : plain;
+    const I one = V::seti(0x3F800000), tiny = V::seti(kTiny), huge = V::seti(kHuge);
+    for (int run = 0; run < kRuns; run += V::W) {
+        const I most = V::andi(V::bits(V::load(reinterpret_cast<const float*>(groups.most) + run)), V::seti(kAbsolute));
+        const I value = V::bits(V::mul(V::floats(most), V::set(unit)));
+        const I rounded = V::right<16>(V::addi(value, V::seti(static_cast<int32_t>(dither))));
+        const I stored = V::if_less(most, huge, rounded, V::seti(0x7FC0)), used = V::if_less(most, huge, most, one);
+        V::store_words(V::if_less(value, tiny, V::seti(0), stored), (plain ? scales : spread) + run);
+        V::store(groups.scale + run, V::floats(V::if_less(value, tiny, one, used)));
+        V::storei(groups.most + run, most);
+        highest = V::maxu(highest, most);
     }
-    std::memcpy(groups.scale, used, sizeof used);
-    groups.broken = highest >= kHuge;
-    if (runs_per_group == 1 && runs == kRuns) {
-        std::memcpy(scales, stored, sizeof stored);
-    } else {
-        for (int run = 0, group = 0; run < runs; run += runs_per_group) scales[group++] = stored[run];
+    groups.broken = V::any_above(highest, kHuge - 1);
+    if (!plain) {
+        for (int run = 0, group = 0; run < runs; run += runs_per_group) scales[group++] = spread[run];
     }
 }
 
@@ -361,16 +360,16 @@ INLINE void encode_momentum(const float* values, const float part[2], uint8_t* c
 }
 
 // Codes of one quad of variance: c = 255 sqrt(v) / scale, and at least 1 where v is above 0.
-INLINE void encode_variance(const float* roots, const float inverse[2], uint8_t* codes) {
+INLINE void encode_variance(const F root[N], const float inverse[2], uint8_t* codes) {
     const F shift = V::set(kShift);
     F code[N];
     I bits[N];
     for (int j = 0; j < N; ++j) {
-        code[j] = V::fma(V::load(roots + j * V::W), V::set(inverse[j / HALF]), shift);
+        code[j] = V::fma(root[j], V::set(inverse[j / HALF]), shift);
         bits[j] = V::bits(code[j]);
     }
     if (!V::store_codes(bits, codes)) return;
-    for (int j = 0; j < N; ++j) bits[j] = V::bits(V::raise(code[j], V::load(roots + j * V::W), V::set(kShift + 1.0f)));
+    for (int j = 0; j < N; ++j) bits[j] = V::bits(V::raise(code[j], root[j], V::set(kShift + 1.0f)));
     V::store_byte<0>(bits, codes);
 }
 
@@ -429,11 +428,10 @@ template <bool quantized>
 INLINE void new_variance(const View& view, std::size_t i, const Groups& groups, const F g[N], F v[N],
                          const Numbers& n) {
     if constexpr (quantized) {
-        V::load_magic(at<const uint8_t>(view.variance, i), v);
-        for (int j = 0; j < N; ++j) {  // in units of 1 - beta2; the decay is in the scale
+        V::load_squares(at<const uint8_t>(view.variance, i), v);
+        for (int j = 0; j < N; ++j) {  // in units of 1 - beta2; the decay is in the scale, which is squared
             const float scale = groups.old_scale[i / 32 + static_cast<std::size_t>(j / HALF)];
-            const F old = V::fma(v[j], V::set(scale), V::set(-kShift * scale));
-            v[j] = V::fma(g[j], g[j], V::mul(old, old));
+            v[j] = V::fma(V::set(scale), v[j], V::mul(g[j], g[j]));
         }
     } else {
         V::load_float(at<const float>(view.variance, i), v);
@@ -443,83 +441,115 @@ INLINE void new_variance(const View& view, std::size_t i, const Groups& groups, 
     }
 }
 
-// Asks for the memory of a later quad. It may lie behind the end: a request for memory that is not there is ignored.
+// Asks for the memory of a later quad, by address: it may lie behind the end, where such a request does nothing.
 template <Weight format, Rule rule, bool quantized>
 INLINE void fetch(const View& view, std::size_t i) {
     using W = Weights<format>;
     constexpr std::size_t line = 64, state = quantized ? 1 : 4;
-    for (std::size_t k = 0; k < kQuad * W::narrow; k += line) {
-        V::prefetch(reinterpret_cast<uintptr_t>(view.weight) + i * W::narrow + k);
-        V::prefetch(reinterpret_cast<uintptr_t>(view.gradient) + i * W::narrow + k);
-    }
-    for (std::size_t k = 0; k < kQuad * W::correction; k += line) {
-        V::prefetch(reinterpret_cast<uintptr_t>(view.correction) + i * W::correction + k);
-    }
-    for (std::size_t k = 0; k < kQuad * state; k += line) {
-        if constexpr (rule != Rule::plain) V::prefetch(reinterpret_cast<uintptr_t>(view.momentum) + i * state + k);
-        if constexpr (rule == Rule::adam) V::prefetch(reinterpret_cast<uintptr_t>(view.variance) + i * state + k);
-    }
+    const auto lines = [i](const uint8_t* base, std::size_t bytes) {
+        const uintptr_t address = reinterpret_cast<uintptr_t>(base) + i * bytes;
+        for (std::size_t k = 0; k < kQuad * bytes; k += line) {
+            __builtin_prefetch(reinterpret_cast<const void*>(address + k));
+        }
+    };
+    lines(view.weight, W::narrow);
+    lines(view.gradient, W::narrow);
+    lines(view.correction, W::correction);
+    if constexpr (rule != Rule::plain) lines(view.momentum, state);
+    if constexpr (rule == Rule::adam) lines(view.variance, state);
 }
 
-// The block is walked twice. The first walk makes the new states, the second one takes the step and encodes: so the
-// long waits of square root and division overlap with the encoding, which is all multiplication.
+// A block is walked twice. The first walk makes the new states, the second one takes the step and encodes. The second
+// walk of a block is interleaved with the first of the next: the long waits of square root and division in the one
+// overlap with the other, which has none.
 template <Weight format, Rule rule, bool quantized>
-void block(const View& view, int quads, int runs_per_group, const Numbers& n) {
-    constexpr bool has_momentum = rule != Rule::plain, has_variance = rule == Rule::adam;
+struct Walk {
+    static constexpr bool has_momentum = rule != Rule::plain, has_variance = rule == Rule::adam;
+    static constexpr bool momentum_codes = quantized && has_momentum, variance_codes = quantized && has_variance;
+
+    View view;
+    int quads, runs_per_group;
     alignas(64) float momenta[kBlock];  // new momentum
-    alignas(64) float others[kBlock];   // Adam: new variance, then its root; else the direction of the step
+    alignas(64) float others[kBlock];   // Adam: new variance; else the direction of the step
+    alignas(64) float part[kRuns];      // what codes of momentum are made with: scale / 254
+    alignas(64) float inverse[kRuns];   // and of variance: 255 / scale
     Groups momentum, variance;
-    const int runs = 2 * quads;
-    if constexpr (quantized && has_momentum) {
-        read_scales(momentum, view.momentum_scale, runs, runs_per_group, n.momentum_factor);
-    }
-    if constexpr (quantized && has_variance) {
-        read_scales(variance, view.variance_scale, runs, runs_per_group, n.variance_factor);
+
+    INLINE void begin(const View& block, int count, int per_group, const Numbers& n) {
+        view = block;
+        quads = count;
+        runs_per_group = per_group;
+        if constexpr (momentum_codes) {
+            read_scales(momentum, view.momentum_scale, 2 * quads, runs_per_group, n.momentum_factor);
+        }
+        if constexpr (variance_codes) {
+            read_scales(variance, view.variance_scale, 2 * quads, runs_per_group, n.variance_factor);
+            for (int run = 0; run < kRuns; run += V::W) {
+                const F scale = V::load(variance.old_scale + run);
+                V::store(variance.old_scale + run, V::mul(scale, scale));
+            }
+        }
     }
 
-    for (int quad = 0; quad < quads; ++quad) {
+    INLINE void first(int quad, const Numbers& n) {
         const std::size_t i = static_cast<std::size_t>(quad) * kQuad;
         F g[N], m[N], other[N];
+        I sizes[N];
         fetch<format, rule, quantized>(view, i + kAhead);
         load_gradient<format>(view, i, g, n);
         if constexpr (has_momentum) {
             new_momentum<rule, quantized>(view, i, momentum, g, m, other, n);
-            I sizes[N];
             for (int j = 0; j < N; ++j) {
                 V::store(momenta + i + j * V::W, m[j]);
                 sizes[j] = absolute(m[j]);
             }
             if constexpr (quantized) note_maxima(momentum, 2 * quad, sizes);
         }
-        if constexpr (has_variance) new_variance<quantized>(view, i, variance, g, other, n);
+        if constexpr (has_variance) {
+            new_variance<quantized>(view, i, variance, g, other, n);
+            for (int j = 0; j < N; ++j) sizes[j] = V::bits(other[j]);
+            if constexpr (quantized) note_maxima(variance, 2 * quad, sizes);
+        }
         if constexpr (rule == Rule::plain) {
             for (int j = 0; j < N; ++j) other[j] = g[j];
         }
         for (int j = 0; j < N; ++j) V::store(others + i + j * V::W, other[j]);
     }
-    alignas(64) float part[kRuns];
-    if constexpr (quantized && has_momentum) {
-        make_scales(momentum, view.momentum_scale, runs, runs_per_group, n.momentum_unit, n.dither);
-        for (int run = 0; run < kRuns; ++run) part[run] = momentum.scale[run] * (1.0f / 254.0f);
+
+    INLINE void between(const Numbers& n) {
+        const int runs = 2 * quads;
+        if constexpr (momentum_codes) {
+            V::maxima(momentum.rows, momentum.most);
+            make_scales(momentum, view.momentum_scale, runs, runs_per_group, n.momentum_unit, n.dither);
+            for (int run = 0; run < kRuns; run += V::W) {
+                V::store(part + run, V::mul(V::load(momentum.scale + run), V::set(1.0f / 254.0f)));
+            }
+        }
+        if constexpr (variance_codes) {  // the largest root is the root of the largest
+            V::maxima(variance.rows, variance.most);
+            V::roots(variance.most);
+            make_scales(variance, view.variance_scale, runs, runs_per_group, n.variance_unit, n.dither);
+            for (int run = 0; run < kRuns; run += V::W) {
+                V::store(inverse + run, V::div(V::set(255.0f), V::load(variance.scale + run)));
+            }
+        }
     }
 
-    const F keep = V::set(n.keep), step = V::set(n.step);
-    for (int quad = 0; quad < quads; ++quad) {
+    INLINE void second(int quad, const Numbers& n) {
         const std::size_t i = static_cast<std::size_t>(quad) * kQuad;
+        const F keep = V::set(n.keep), step = V::set(n.step);
         F x[N], direction[N];
         for (int j = 0; j < N; ++j) direction[j] = V::load(others + i + j * V::W);
         if constexpr (rule == Rule::adam) {
             const F factor = V::set(n.root_factor), epsilon = V::set(n.epsilon_factor);
-            I sizes[N];
+            F root[N];
+            for (int j = 0; j < N; ++j) root[j] = V::sqrt(direction[j]);
             for (int j = 0; j < N; ++j) {
-                const F root = V::sqrt(direction[j]);
-                V::store(others + i + j * V::W, root);
-                sizes[j] = V::bits(root);
-                direction[j] = V::div(V::load(momenta + i + j * V::W), V::fma(root, factor, epsilon));
+                direction[j] = V::div(V::load(momenta + i + j * V::W), V::fma(root[j], factor, epsilon));
             }
-            if constexpr (quantized) note_maxima(variance, 2 * quad, sizes);
+            if constexpr (quantized) encode_variance(root, inverse + 2 * quad, view.variance + i);
         }
-        if constexpr (quantized && has_momentum) encode_momentum(momenta + i, part + 2 * quad, view.momentum + i);
+        if constexpr (momentum_codes) encode_momentum(momenta + i, part + 2 * quad, view.momentum + i);
         Weights<format>::load(view, i, x);
         for (int j = 0; j < N; ++j) {
             if constexpr (rule == Rule::adam) {
@@ -530,21 +560,16 @@ void block(const View& view, int quads, int runs_per_group, const Numbers& n) {
         }
         Weights<format>::store(view, i, x, n);
     }
-    if constexpr (quantized && has_momentum) clear_broken(momentum, view.momentum, runs);
-    if constexpr (quantized && has_variance) {
-        make_scales(variance, view.variance_scale, runs, runs_per_group, n.variance_unit, n.dither);
-        for (int run = 0; run < kRuns; ++run) part[run] = 255.0f / variance.scale[run];
-        for (int quad = 0; quad < quads; ++quad) {
-            encode_variance(others + static_cast<std::size_t>(quad) * kQuad, part + 2 * quad,
-                            view.variance + static_cast<std::size_t>(quad) * kQuad);
-        }
-        clear_broken(variance, view.variance, runs);
+
+    INLINE void end() {
+        if constexpr (momentum_codes) clear_broken(momentum, view.momentum, 2 * quads);
+        if constexpr (variance_codes) clear_broken(variance, view.variance, 2 * quads);
     }
-}
+};
 
 // A block that ends within a quad is worked on in a copy that zeros fill up; they raise no maximum.
 template <Weight format, Rule rule, bool quantized>
-void part(const View& view, std::size_t count, std::size_t group_size, const Numbers& n) {
+RARE void part(const View& view, std::size_t count, std::size_t group_size, const Numbers& n) {
     constexpr std::size_t state = quantized ? 1 : 4;
     constexpr bool has_momentum = rule != Rule::plain, has_variance = rule == Rule::adam;
     using W = Weights<format>;
@@ -562,7 +587,12 @@ void part(const View& view, std::size_t count, std::size_t group_size, const Num
 
     const View copy{weight, correction, momentum, variance, gradient, momentum_scale, variance_scale, view.first};
     const int quads = static_cast<int>((count + kQuad - 1) / kQuad);
-    block<format, rule, quantized>(copy, quads, static_cast<int>(group_size / 32), n);
+    Walk<format, rule, quantized> walk;
+    walk.begin(copy, quads, static_cast<int>(group_size / 32), n);
+    for (int quad = 0; quad < quads; ++quad) walk.first(quad, n);
+    walk.between(n);
+    for (int quad = 0; quad < quads; ++quad) walk.second(quad, n);
+    walk.end();
 
     std::memcpy(view.weight, weight, count * W::narrow);
     if constexpr (W::correction > 0) std::memcpy(view.correction, correction, count * W::correction);
@@ -573,26 +603,47 @@ void part(const View& view, std::size_t count, std::size_t group_size, const Num
 }
 
 template <Weight format, Rule rule, bool quantized>
-void blocks(const Tensor& t, std::size_t first, std::size_t last) {
+INLINE View view_of(const Tensor& t, std::size_t index) {
     constexpr std::size_t state = quantized ? 1 : 4;
     using W = Weights<format>;
-    for (std::size_t index = first; index < last; ++index) {
-        const std::size_t begin = index * kBlock, left = t.size - begin, count = left < kBlock ? left : kBlock;
-        const std::size_t group = begin / t.group_size;
-        const View view{t.weight + begin * W::narrow,
-                        W::correction ? t.correction + begin * W::correction : nullptr,
-                        rule != Rule::plain ? t.momentum + begin * state : nullptr,
-                        rule == Rule::adam ? t.variance + begin * state : nullptr,
-                        t.gradient + begin * W::narrow,
-                        quantized && rule != Rule::plain ? t.momentum_scale + group : nullptr,
-                        quantized && rule == Rule::adam ? t.variance_scale + group : nullptr,
-                        begin};
-        if (count % kQuad == 0) {
-            block<format, rule, quantized>(view, static_cast<int>(count / kQuad), static_cast<int>(t.group_size / 32),
-                                           t.numbers);
+    const std::size_t begin = index * kBlock, group = begin / t.group_size;
+    return {t.weight + begin * W::narrow,
+            W::correction ? t.correction + begin * W::correction : nullptr,
+            rule != Rule::plain ? t.momentum + begin * state : nullptr,
+            rule == Rule::adam ? t.variance + begin * state : nullptr,
+            t.gradient + begin * W::narrow,
+            quantized && rule != Rule::plain ? t.momentum_scale + group : nullptr,
+            quantized && rule == Rule::adam ? t.variance_scale + group : nullptr,
+            begin};
+}
+
+template <Weight format, Rule rule, bool quantized>
+void blocks(const Tensor& t, std::size_t first, std::size_t last) {
+    constexpr int kQuads = static_cast<int>(kBlock / kQuad);
+    const Numbers& n = t.numbers;
+    const int per_group = static_cast<int>(t.group_size / 32);
+    const std::size_t whole = t.size / kBlock < last ? t.size / kBlock : last;
+    Walk<format, rule, quantized> walks[2];
+    for (std::size_t index = first; index <= whole && first < whole; ++index) {
+        Walk<format, rule, quantized>&now = walks[index % 2], &before = walks[1 - index % 2];
+        if (index == first) {
+            now.begin(view_of<format, rule, quantized>(t, index), kQuads, per_group, n);
+            for (int quad = 0; quad < kQuads; ++quad) now.first(quad, n);
+        } else if (index < whole) {
+            now.begin(view_of<format, rule, quantized>(t, index), kQuads, per_group, n);
+            for (int quad = 0; quad < kQuads; ++quad) {
+                before.second(quad, n);
+                now.first(quad, n);
+            }
         } else {
-            part<format, rule, quantized>(view, count, t.group_size, t.numbers);
+            for (int quad = 0; quad < kQuads; ++quad) before.second(quad, n);
         }
+        if (index > first) before.end();
+        if (index < whole) now.between(n);
+    }
+    if (whole < last) {
+        const std::size_t index = whole > first ? whole : first;
+        part<format, rule, quantized>(view_of<format, rule, quantized>(t, index), t.size - index * kBlock, t.group_size, n);
     }
 }
 

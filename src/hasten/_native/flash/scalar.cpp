@@ -11,7 +11,6 @@ struct V {
     using I = int32_t;
     static constexpr int W = 1, N = static_cast<int>(kQuad);
 
-    INLINE static void prefetch(uintptr_t address) { __builtin_prefetch(reinterpret_cast<const void*>(address), 1); }
     INLINE static F set(float x) { return x; }
     INLINE static I seti(int32_t x) { return x; }
     INLINE static F floats(I x) {
@@ -55,6 +54,11 @@ struct V {
     INLINE static F raise(F code, F x, F floor) { return x > 0.0f && code < floor ? floor : code; }
     // Sign of x: 1, -1 or 0; what is not a number stays none.
     INLINE static F sign(F x) { return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : x + x; }
+
+    INLINE static I if_less(I a, I limit, I then, I other) { return a < limit ? then : other; }
+    // W words, as dwords and from dwords.
+    INLINE static I load_words(const uint16_t* p) { return *p; }
+    INLINE static void store_words(I x, uint16_t* p) { *p = static_cast<uint16_t>(x); }
 
     INLINE static void load_float(const float* p, F x[N]) { std::memcpy(x, p, 4 * kQuad); }
     INLINE static void store_float(const F x[N], float* p) { std::memcpy(p, x, 4 * kQuad); }
@@ -110,8 +114,12 @@ struct V {
             x[i] = c / (254.0f - size);
         }
     }
-    INLINE static void load_magic(const uint8_t* p, F x[N]) {
-        for (int i = 0; i < N; ++i) x[i] = 8388608.0f + static_cast<float>(p[i]);
+    INLINE static void load_squares(const uint8_t* p, F x[N]) {
+        for (int i = 0; i < N; ++i) x[i] = static_cast<float>(p[i] * p[i]);
+    }
+    // Of the bits of floats the bits of their roots, for all runs of a block.
+    INLINE static void roots(int32_t* most) {
+        for (std::size_t run = 0; run < kBlock / 32; ++run) most[run] = bits(sqrt(floats(most[run])));
     }
     // The maximum of each row of W.
     INLINE static void maxima(const int32_t* rows, int32_t* found) { std::memcpy(found, rows, 4 * (kBlock / 32)); }

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..._core.checks import check
-from .._options import check_betas, check_not_negative
+from .._options import check_betas, check_not_negative, number
 from .optimizer import FlashOptimizer
 
 __all__ = ["FlashAdam", "FlashAdamW"]
@@ -42,14 +42,19 @@ class FlashAdam(FlashOptimizer):
         amsgrad: bool = False,
         **options: Any,
     ) -> None:
-        fix = "Use torch.optim for it."
-        check(not amsgrad, type(self).__name__, "amsgrad=False", amsgrad, fix)
+        check(not amsgrad, type(self).__name__, "amsgrad=False", amsgrad, "Use torch.optim for it.")
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, **options)
 
     def _check_group(self, group: Mapping[str, Any]) -> None:
-        check_betas(type(self).__name__, group["betas"])
-        check_not_negative(type(self).__name__, "eps", group["eps"])
+        call = type(self).__name__
+        check_betas(call, group["betas"])
+        check_not_negative(call, "eps", group["eps"])
         super()._check_group(group)
+        # What torch's groups say beside: of a loaded state, or of a group that was made for torch.
+        check(not group.get("amsgrad"), call, "amsgrad=False", group.get("amsgrad"), "Use torch.optim for it.")
+        decoupled, fix = group.get("decoupled_weight_decay", self.decoupled), "Use FlashAdam or FlashAdamW."
+        right = decoupled == self.decoupled or not number(group["weight_decay"])
+        check(right, call, f"decoupled_weight_decay={self.decoupled}", decoupled, fix)
 
 
 class FlashAdamW(FlashAdam):

@@ -98,7 +98,7 @@ def _run_native(slots: list[Slot]) -> None:
 
 
 def _run_triton(slots: list[Slot]) -> None:
-    from ..._triton.flash import step_triton
+    from .triton_tables import step_triton
 
     step_triton(slots)
 

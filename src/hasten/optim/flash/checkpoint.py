@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..._core.checks import refuse
+from ..._core.checks import refuse, refuse_type
+from .._options import number
+from .companding import group_count
 from .compat import is_published, read_published
 from .rules import MOMENTS
 from .slots import (
     check_state,
     codes_name,
-    correction_dtype,
     local,
     new_state,
     read_states,
@@ -29,50 +30,84 @@ from .slots import (
     zeros_for,
 )
 
-__all__ = ["adopt", "export", "export_to_torch", "get_fp32", "set_fp32"]
+__all__ = ["adopt", "adopt_group", "export", "export_to_torch", "get_fp32", "set_fp32"]
 
 
-def adopt(call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str) -> None:
+def adopt(call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str) -> Tensor | None:
     """Bring a loaded state, in place, into the form that steps work on.
 
+    Returns:
+        The 16-bit weights (local) that belong to it, where it says so (a published one): for the caller to write.
+
     Raises:
-        TypeError, ValueError: it does not belong to this parameter, or holds what this optimizer has no place for.
+        TypeError, ValueError: it does not belong to this parameter, lacks something, or holds what this optimizer has
+            no place for.
     """
     here = local(parameter)
+    if local(parameter) is not parameter:
+        _decode_whole(call, state, parameter, group, rule)
     for name, value in list(state.items()):
         if isinstance(value, Tensor):
-            state[name] = local(value)
+            state[name] = part_of(value, parameter)
+        elif value is None or value == {}:  # torch's SGD before its first step; names without a value, once flattened
+            del state[name]
     if is_published(state):
-        weight, moments = read_published(call, state, here, rule)
-        step = state.get("step", 0)
-        state.clear()
-        state.update(new_state(here, rule, group), step=_counter(step, here, group))
-        placed = {name: zeros_for(here, torch.float32).copy_(value) for name, value in moments.items()}
-        write_states(state, rule, placed, group)
-        if weight is not None:
-            write_weight(here, state, weight)
-        return
-    known = {"step", "correction", "correction_of"}
-    known |= {form for name in MOMENTS[rule] for form in (name, codes_name(name), scales_name(name))}
-    unknown = sorted(name for name, value in state.items() if name not in known and value is not None)
-    if unknown:
-        fix = f"Load a state of this kind of optimizer, or remove these entries from it: {', '.join(unknown)}."
-        raise refuse(call, f"a state of {', '.join(sorted(MOMENTS[rule])) or 'no moments'}", ", ".join(unknown), fix)
-    state["step"] = _counter(state.get("step", 0), here, group)
+        return _adopt_published(call, state, here, group, rule)
+    _check_names(call, state, rule)
+    step = state.get("step", 1 if rule == "momentum" and len(state) else 0)  # torch's SGD counts none
     fresh = new_state(here, rule, group)
-    _adopt_moments(state, here, group, rule)
-    if correction_dtype(here, group) is None:
-        if state.get("correction") is not None:
-            check_state(call, here, state, group, rule)  # says what the low bits belong to
-        state.pop("correction", None)
-        state.pop("correction_of", None)
+    _adopt_moments(call, state, here, group, rule, started=float(step) > 0)
+    state["step"] = _counter(step, here, group)
+    low = state.get("correction")
+    if (low is None) != ("weight_digits" not in state):
+        raise refuse(call, "correction and weight_digits, or neither", "one of them", _FIX)
+    if low is not None and group["master_weight_bits"] is None:
+        fix = "Set master_weight_bits to 24 or 32 in the saved param_groups, or remove correction and weight_digits."
+        raise refuse(call, "no correction with master_weight_bits=None", low, fix)
+    if isinstance(low, Tensor) and low.shape == here.shape:
+        placed = zeros_for(here, low.dtype if low.dtype != torch.int32 else torch.int16)  # int32: see export
+        state["correction"] = low if _same_order(low, placed) and low.dtype == placed.dtype else placed.copy_(low)
     for name, value in fresh.items():
         state.setdefault(name, value)
-    low = state.get("correction")
-    if low is not None and low.shape == here.shape:
-        placed = zeros_for(here, low.dtype)
-        state["correction"] = low if low.stride() == placed.stride() else placed.copy_(low)
     check_state(call, here, state, group, rule)
+    return None
+
+
+def adopt_group(group: dict[str, Any]) -> None:
+    """The options of a loaded group under our names: the published package counts bytes of a weight."""
+    if "master_bytewidth" in group:
+        group["master_weight_bits"] = {3: 24, 4: 32}.get(group.pop("master_bytewidth"))
+
+
+_FIX = "Load the state that was saved with this model and these options."
+
+
+def _adopt_published(
+    call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str
+) -> Tensor | None:
+    weight, moments = read_published(call, state, parameter, rule)
+    step = state.get("step", 0)
+    state.clear()
+    state.update(new_state(parameter, rule, group), step=_counter(step, parameter, group))
+    placed = {name: zeros_for(parameter, torch.float32).copy_(value) for name, value in moments.items()}
+    write_states(state, rule, placed, group)
+    if weight is None:
+        return None
+    narrow = zeros_for(parameter, parameter.dtype)
+    write_weight(narrow, state, weight)
+    return narrow
+
+
+def _check_names(call: str, state: Mapping[str, Any], rule: str) -> None:
+    """Refuse what this optimizer has no place for, and moments of which something is missing."""
+    known = {"step", "correction", "weight_digits"}
+    known |= {form for name in MOMENTS[rule] for form in (name, codes_name(name), scales_name(name))}
+    unknown = sorted(str(name) for name in state if name not in known)
+    if unknown:
+        fix = "Load a state of this kind of optimizer, or remove these entries from it."
+        raise refuse(call, f"a state of {', '.join(sorted(MOMENTS[rule])) or 'no moments'}", ", ".join(unknown), fix)
+    if rule == "adam" and "step" not in state:
+        raise refuse(call, "a state with step", f"only {', '.join(sorted(state)) or 'nothing'}", _FIX)
 
 
 def _counter(step: Any, parameter: Tensor, group: Mapping[str, Any]) -> Tensor:
@@ -80,19 +115,58 @@ def _counter(step: Any, parameter: Tensor, group: Mapping[str, Any]) -> Tensor:
     return torch.as_tensor(step, dtype=torch.float32).reshape(()).to(device)
 
 
-def _adopt_moments(state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str) -> None:
+def _adopt_moments(
+    call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str, *, started: bool
+) -> None:
     """Encode or decode what was saved in another form, or in another order of memory."""
-    for name in MOMENTS[rule]:
-        held = state.get(codes_name(name), state.get(name))
-        if held is None:
-            state.pop(name, None)  # torch's SGD keeps None before its first step
+    placed = zeros_for(parameter, torch.float32)
+    for name, is_variance in MOMENTS[rule].items():
+        held = state.get(name)
+        if codes_name(name) in state or scales_name(name) in state:
+            _check_codes(call, name, state, parameter, group["group_size"], is_variance=is_variance)
+            held = state[codes_name(name)]
+            state.pop(name, None)
+        elif held is None:
+            if started:
+                raise refuse(call, f"a state of {', '.join(MOMENTS[rule])}", f"one without {name}", _FIX)
             continue
-        fits = codes_name(name) in state if group["quantize"] else name in state and state[name].dtype == torch.float32
-        placed = zeros_for(parameter, torch.float32)
-        if held.shape != parameter.shape or (fits and held.stride() == placed.stride()):
-            continue  # as it is, or of a shape that check_state will refuse
+        elif held.shape != parameter.shape:
+            raise refuse(call, f"{name} of shape {tuple(parameter.shape)}", held, _FIX)
+        fits = codes_name(name) in state if group["quantize"] else held.dtype == torch.float32
+        if fits and _same_order(held, placed):
+            continue
         value = read_states(state, rule, group["group_size"])[name]
-        write_states(state, rule, {name: placed.copy_(value)}, group)
+        write_states(state, rule, {name: zeros_for(parameter, torch.float32).copy_(value)}, group)
+
+
+def _check_codes(
+    call: str, name: str, state: Mapping[str, Any], parameter: Tensor, group_size: int, *, is_variance: bool
+) -> None:
+    """Refuse codes and scales that cannot be decoded."""
+    expected = {
+        codes_name(name): (tuple(parameter.shape), torch.uint8 if is_variance else torch.int8),
+        scales_name(name): ((group_count(parameter.numel(), group_size),), torch.bfloat16),
+    }
+    for form, (shape, dtype) in expected.items():
+        value = state.get(form)
+        if not isinstance(value, Tensor) or tuple(value.shape) != shape or value.dtype != dtype:
+            raise refuse(call, f"{form} of shape {shape} and dtype {dtype}", "none" if value is None else value, _FIX)
+
+
+def _same_order(one: Tensor, two: Tensor) -> bool:
+    """Do two tensors of a shape lie in memory alike? Strides of dimensions of one element say nothing."""
+    strides = zip(one.stride(), two.stride(), one.shape, strict=True)
+    return all(a == b or size == 1 for a, b, size in strides)
+
+
+def _decode_whole(call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str) -> None:
+    """Decode codes of the whole of a parameter of which this rank holds a shard: groups of a shard are others."""
+    for name, is_variance in MOMENTS[rule].items():
+        codes = state.get(codes_name(name))
+        if isinstance(codes, Tensor) and codes.shape == parameter.shape != local(parameter).shape:
+            _check_codes(call, name, state, parameter, group["group_size"], is_variance=is_variance)
+            whole = {form: state.pop(form) for form in (codes_name(name), scales_name(name))}
+            state[name] = read_states(whole, rule, group["group_size"])[name]
 
 
 def _owners(optimizer: Any) -> dict[int, tuple[Tensor, dict[str, Any]]]:
@@ -105,29 +179,30 @@ def _owners(optimizer: Any) -> dict[int, tuple[Tensor, dict[str, Any]]]:
 
 
 def export(state_dict: dict[str, Any], optimizer: Any, *, expand: bool) -> dict[str, Any]:
-    """A state_dict of torch's form with the states as they are, or in float32 where `expand` or a DTensor says so."""
+    """A state_dict of torch's form with the states as they are, or in float32 where `expand` or a DTensor says so.
+
+    Codes belong to the groups of a shard, so those of a DTensor are decoded; and since neither gloo nor NCCL carries
+    int16, its correction of 16 bits becomes int32.
+    """
     owners, found = _owners(optimizer), {}
     for index, state in state_dict["state"].items():
+        if index not in owners:
+            found[index] = state
+            continue
         parameter, group = owners[index]
-        rule = optimizer._rule_of(group)
         sharded = local(parameter) is not parameter
-        exported = dict(state)
+        exported = {name: value for name, value in state.items() if value is not None}
         if (expand or sharded) and group["quantize"]:
-            for name, value in read_states(state, rule, group["group_size"]).items():
+            for name, value in read_states(state, optimizer._rule_of(group), group["group_size"]).items():
                 exported[name] = value
                 exported.pop(codes_name(name), None)
                 exported.pop(scales_name(name), None)
         if sharded:
-            exported = {
-                name: _as_dtensor(value, parameter) if _is_shaped(value, parameter) else value
-                for name, value in exported.items()
-            }
+            for name, value in exported.items():
+                if name != "step" and isinstance(value, Tensor):
+                    exported[name] = _as_dtensor(value.int() if value.dtype == torch.int16 else value, parameter)
         found[index] = exported
     return {**state_dict, "state": found}
-
-
-def _is_shaped(value: Any, parameter: Tensor) -> bool:
-    return isinstance(value, Tensor) and value.shape == local(parameter).shape and value.ndim > 0
 
 
 def _as_dtensor(value: Tensor, parameter: Any) -> Tensor:
@@ -139,13 +214,25 @@ def _as_dtensor(value: Tensor, parameter: Any) -> Tensor:
     )  # fmt: skip
 
 
-# The options of torch's optimizers; what is ours only is left out.
-_TORCH_OPTIONS = {
-    "adam": ("lr", "betas", "eps", "weight_decay", "amsgrad", "maximize", "foreach", "capturable", "differentiable",
-             "fused", "decoupled_weight_decay", "initial_lr", "params"),
-    "momentum": ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "foreach", "differentiable",
-                 "fused", "initial_lr", "params"),
-}  # fmt: skip
+def part_of(value: Tensor, parameter: Any) -> Tensor:
+    """What of a tensor of a parameter's shape, whole or sharded in any way, lies where the parameter's shard does."""
+    here = local(parameter) is not parameter
+    if local(value) is not value:
+        sharded: Any = value
+        if here and (sharded.device_mesh, sharded.placements) == (parameter.device_mesh, parameter.placements):
+            return local(value)
+        value = sharded.full_tensor()
+    if not here or value.shape != parameter.shape:  # scales, steps
+        return value
+    from torch.distributed.tensor import DTensor, Replicate
+
+    mesh = parameter.device_mesh
+    whole = DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return local(whole.redistribute(placements=parameter.placements)).clone()  # of the shard, which is not to keep it
+
+
+# The options that torch's optimizers do not have.
+_OURS = {"master_weight_bits", "quantize", "group_size", "decouple_lr", "stochastic_rounding"}
 
 
 def export_to_torch(state_dict: dict[str, Any], optimizer: Any) -> dict[str, Any]:
@@ -158,19 +245,27 @@ def export_to_torch(state_dict: dict[str, Any], optimizer: Any) -> dict[str, Any
         fix = "Use FlashSGD with weight_decay / lr, or state_dict()."
         raise refuse("torch_state_dict", "an optimizer that torch has (its SGD couples the decay)", name, fix)
     expanded = export(state_dict, optimizer, expand=True)
-    states = {
-        index: {key: value for key, value in state.items() if key not in ("correction", "correction_of")}
-        for index, state in expanded["state"].items()
-    }
-    if kind == "momentum":  # torch counts no steps here, and knows a missing buffer as None
-        states = {index: {"momentum_buffer": state.get("momentum_buffer")} for index, state in states.items()}
+    states = {}
+    for index, state in expanded["state"].items():
+        live = state_dict["state"][index]  # which torch's optimizer would step with its own, where it needs no cast
+        states[index] = {
+            key: value.clone() if value is live.get(key) else value
+            for key, value in state.items()
+            if key not in ("correction", "weight_digits")
+        }
     missing = {"foreach": None, "differentiable": False, "fused": None}
     if kind == "adam":
         missing |= {"amsgrad": False, "decoupled_weight_decay": optimizer.decoupled}
-    groups = [
-        {key: value for key, value in {**missing, **group}.items() if key in _TORCH_OPTIONS[kind]}
-        for group in expanded["param_groups"]
-    ]
+    else:  # torch counts no steps here, and knows a missing buffer as None
+        states = {index: {"momentum_buffer": state.get("momentum_buffer")} for index, state in states.items()}
+    groups = []
+    for group in expanded["param_groups"]:
+        made = {key: value for key, value in {**missing, **group}.items() if key not in _OURS}
+        if kind == "momentum":
+            made.pop("capturable", None)
+        if optimizer.decoupled and group["decouple_lr"]:  # torch multiplies it with the learning rate
+            made["weight_decay"] = number(group["weight_decay"]) / number(group["initial_lr"])
+        groups.append(made)
     return {"state": states, "param_groups": groups}
 
 
@@ -195,13 +290,13 @@ def get_fp32(model: nn.Module, optimizer: Any) -> dict[str, Any]:
             found[name] = value.detach().clone() if isinstance(value, Tensor) else value
             continue
         state = optimizer.state.get(value, {}) if id(value) in held else {}
-        whole = read_weight(local(value), state).float()
-        found[name] = whole.clone() if local(value) is value else _as_dtensor(whole, value)
+        whole = read_weight(local(value), state).detach().clone()
+        found[name] = whole if local(value) is value else _as_dtensor(whole, value)
     return found
 
 
 @torch.no_grad()
-def set_fp32(model: nn.Module, optimizer: Any, state_dict: Mapping[str, Tensor]) -> None:
+def set_fp32(model: nn.Module, optimizer: Any, state_dict: Mapping[str, Any]) -> None:
     """`FlashOptimizer.set_fp32_model_state_dict`."""
     call = "set_fp32_model_state_dict"
     targets = _raw(model).state_dict(keep_vars=True)
@@ -210,14 +305,23 @@ def set_fp32(model: nn.Module, optimizer: Any, state_dict: Mapping[str, Tensor])
         fix = "Pass the state of a model of the same architecture."
         raise refuse(call, "the model's names", f"missing {missing[:3]}, unknown {extra[:3]}", fix)
     for name, target in targets.items():
-        if isinstance(target, Tensor) and state_dict[name].shape != target.shape:
-            raise refuse(call, f"{name} of shape {tuple(target.shape)}", state_dict[name])
+        value = state_dict[name]
+        if isinstance(target, Tensor) and not isinstance(value, Tensor):
+            raise refuse_type(call, f"a tensor for {name}", value)
+        if isinstance(target, Tensor) and value.shape != target.shape:
+            raise refuse(call, f"{name} of shape {tuple(target.shape)}", value)
+        if isinstance(target, Tensor) and value.is_floating_point() != target.is_floating_point():
+            raise refuse_type(call, f"{name} of a dtype like {target.dtype}", value)
     held = _held(optimizer)
     for name, target in targets.items():
-        if not isinstance(target, Tensor):
-            continue
         value = state_dict[name]
-        if id(target) in held and target.is_floating_point():
-            write_weight(local(target), optimizer._state_of(target), local(value).to(local(target).device))
+        if not isinstance(target, Tensor):
+            owner, _, _ = name.rpartition(".")
+            _raw(model).get_submodule(owner).set_extra_state(value)
+            continue
+        value = part_of(value, target).to(local(target).device)
+        if id(target) in held and target.requires_grad and target.is_floating_point():
+            write_weight(local(target), optimizer._state_of(target), value)
         else:
-            target.copy_(value)
+            local(target).copy_(value)
+    optimizer.recompute_param_stats()

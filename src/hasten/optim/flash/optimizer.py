@@ -178,11 +178,12 @@ class FlashOptimizer(KeepsState):
 
     def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """A group's options as numbers, with what its weight decay amounts to in this step."""
-        lr, weight_decay = number(group["lr"]), number(group["weight_decay"])
-        decay = 0.0
+        lr, weight_decay = _without_wait(group, "lr"), number(group["weight_decay"])
+        decay: Any = 0.0
         if self.decoupled and group["decouple_lr"] and weight_decay:
-            initial, fix = number(group["initial_lr"]), "Build the optimizer with the peak learning rate."
-            check(initial > 0, type(self).__name__, "initial_lr above 0 with decouple_lr", initial, fix)
+            initial, fix = _without_wait(group, "initial_lr"), "Build the optimizer with the peak learning rate."
+            if not isinstance(initial, Tensor):
+                check(initial > 0, type(self).__name__, "initial_lr above 0 with decouple_lr", initial, fix)
             decay = weight_decay * lr / initial
         elif self.decoupled:
             decay = weight_decay * lr
@@ -236,22 +237,33 @@ class FlashOptimizer(KeepsState):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.__dict__.pop("_places", None)
+        call, weights = type(self).__name__, []
         for group in self.param_groups:  # of a checkpoint of torch.optim, or of an older version
+            checkpoint.adopt_group(group)
             for name, default in self.defaults.items():
                 if name != "differentiable":  # torch adds it to the defaults here
                     group.setdefault(name, default)
             if group["decouple_lr"]:
                 group.setdefault("initial_lr", group["lr"])
+            self._check_group(group)
             for parameter in group["params"]:
                 if isinstance(parameter, Tensor) and self.state.get(parameter):
-                    checkpoint.adopt(type(self).__name__, self.state[parameter], parameter, group, self._rule_of(group))
+                    weight = checkpoint.adopt(call, self.state[parameter], parameter, group, self._rule_of(group))
+                    weights.append((local(parameter), weight))
+        for parameter, weight in weights:  # now that nothing can be refused any more
+            if weight is not None:
+                parameter.detach().copy_(weight)
 
     def state_dict(self) -> dict[str, Any]:
         """The state, exactly: what it is loaded into goes on with the same bits.
 
         With `compress_state_dict` (the default) it holds the codes, 2.125 bytes for each parameter of Adam and the
-        correction; else float32 states under torch's names beside the correction. States of DTensors are always
-        float32 DTensors, which can be saved under one sharding and loaded under another.
+        correction; else float32 states under torch's names beside the correction.
+
+        States of DTensors (FSDP2) are always float32 DTensors, which torch.distributed.checkpoint saves under one
+        sharding and loads under another: 8 bytes for each parameter of Adam while the dictionary lives, and on disk.
+        Under the same sharding they come back exactly. Under another one weights and corrections do, and those groups
+        of states that no boundary cuts; the others are encoded again.
         """
         found = super().state_dict()
         return checkpoint.export(found, self, expand=not self.compress_state_dict)
@@ -267,7 +279,8 @@ class FlashOptimizer(KeepsState):
         """`model.state_dict()` with whole float32 weights: every 16-bit weight joined with its correction.
 
         Args:
-            model: the model whose parameters this optimizer holds; DistributedDataParallel is looked through.
+            model: the model whose parameters this optimizer holds; DistributedDataParallel is looked through. Sharded
+                parameters (FSDP2) give DTensors. float64 stays float64.
         """
         return checkpoint.get_fp32(model, self)
 
@@ -278,12 +291,21 @@ class FlashOptimizer(KeepsState):
 
         Args:
             model: as in `get_fp32_model_state_dict`.
-            state_dict: of the model's names and shapes.
+            state_dict: of the model's names and shapes; for sharded parameters whole tensors, or DTensors.
+
+        Weights without a correction are rounded: frozen ones, and those that the optimizer does not hold.
 
         Raises:
-            ValueError: names or shapes that differ. Nothing was changed.
+            ValueError, TypeError: names, shapes or kinds that differ. Nothing was changed.
         """
         checkpoint.set_fp32(model, self, state_dict)
+
+
+def _without_wait(group: Mapping[str, Any], name: str) -> Any:
+    """An option as a number; with `capturable`, what lies on a GPU stays there."""
+    value = group[name]
+    stays = group["capturable"] and isinstance(value, Tensor) and value.device.type != "cpu"
+    return value if stays else number(value)
 
 
 def _backend(call: str, fused: bool | None, backend: str) -> str:

@@ -55,16 +55,18 @@ def numbers(rule: str, group: Mapping[str, Any], t: int) -> Numbers:
     """
     lr = float(group["lr"])
     common = {
-        "keep": 1.0 - group["decay"],
+        "keep": 1.0 - float(group["decay"]),
         "coupled": group["coupled"] or None,
         "sign": -1.0 if group["maximize"] else 1.0,
     }
     if rule == "adam":
         beta1, beta2 = group["betas"]
         step = lr / (1.0 - beta1**t)
-        root, epsilon = 0.0, math.inf  # no learning rate, no step
-        if step > 0 and math.isfinite(max(1.0, group["eps"]) / step):
+        root, epsilon = math.inf, math.inf
+        if step > 1e-300:
             root, epsilon = 1.0 / (math.sqrt(1.0 - beta2**t) * step), group["eps"] / step
+        if not max(root, epsilon) < 3e38:  # no learning rate, or next to none: no step
+            root, epsilon = 0.0, math.nan if math.isnan(lr) else math.inf
         return Numbers(lr, **common, beta1=beta1, rest1=1.0 - beta1, beta2=beta2, rest2=1.0 - beta2,
                        root_factor=root, epsilon_factor=epsilon)  # fmt: skip
     if rule == "momentum":

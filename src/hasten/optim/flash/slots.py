@@ -4,9 +4,10 @@ State of a parameter, in `optimizer.state[parameter]`:
 
     step                        float32, one element
     correction                  int8 or int16, of the parameter's shape: the lost low bits (16-bit parameters)
-    correction_of               the parameter's dtype that the correction belongs to, as text
+    weight_digits               of the dtype that the correction belongs to: 7 for bfloat16, 10 for float16
     exp_avg_codes, ..._scales   int8 or uint8 of the parameter's shape, and bfloat16 of shape (groups,)
-    exp_avg                     float32, without quantization
+    exp_avg                     float32; None where there are codes, since torch's distributed checkpoints look here
+                                for the names that a state_dict may have
 
 Codes lie in memory as the parameter does. Of a DTensor the state is that of the local shard, as plain tensors.
 """
@@ -25,7 +26,11 @@ from .companding import decode_momentum, decode_variance, encode_momentum, encod
 from .rules import MOMENTS
 from .splitting import CORRECTIONS, join_weight, round_randomly, split_weight
 
-__all__ = ["Slot", "codes_name", "correction_dtype", "local", "new_state", "read_states", "scales_name"]
+__all__ = [
+    "WEIGHT_DIGITS", "Slot", "codes_name", "correction_dtype", "local", "new_state", "read_states", "scales_name",
+]  # fmt: skip
+
+WEIGHT_DIGITS = {torch.bfloat16: 7, torch.float16: 10}  # after the leading one
 
 
 @dataclass
@@ -80,13 +85,14 @@ def new_state(parameter: Tensor, rule: str, group: Mapping[str, Any]) -> dict[st
     dtype = correction_dtype(parameter, group)
     if dtype is not None:
         state["correction"] = zeros_for(parameter, dtype)
-        state["correction_of"] = str(parameter.dtype).removeprefix("torch.")
+        state["weight_digits"] = WEIGHT_DIGITS[parameter.dtype]  # no text: torch flattens states of numbers only
     for name, is_variance in MOMENTS[rule].items():
         if group["quantize"]:
             codes = torch.uint8 if is_variance else torch.int8
             groups = group_count(parameter.numel(), group["group_size"])
             state[codes_name(name)] = zeros_for(parameter, codes)
             state[scales_name(name)] = torch.zeros(groups, dtype=torch.bfloat16, device=parameter.device)
+            state[name] = None
         else:
             state[name] = zeros_for(parameter, torch.float32)
     return state
@@ -96,7 +102,7 @@ def read_states(state: Mapping[str, Any], rule: str, group_size: int) -> dict[st
     """The states of a parameter in float32, decoded where they are codes."""
     found = {}
     for name, is_variance in MOMENTS[rule].items():
-        if name in state:
+        if state.get(name) is not None:
             found[name] = state[name].float()
         elif codes_name(name) in state:
             decode = decode_variance if is_variance else decode_momentum
@@ -115,6 +121,7 @@ def write_states(state: dict[str, Any], rule: str, values: Mapping[str, Tensor],
         if group["quantize"]:
             encode = encode_variance if is_variance else encode_momentum
             state[codes_name(name)], state[scales_name(name)] = encode(value, group_size=group["group_size"])
+            state[name] = None
         else:
             state[name] = value.clone()
 
@@ -147,10 +154,12 @@ def check_state(call: str, parameter: Tensor, state: Mapping[str, Any], group: M
     Raises:
         TypeError: the correction is of another dtype of weight. ValueError: a shape or dtype is another one.
     """
-    made_for, dtype = state.get("correction_of"), str(parameter.dtype).removeprefix("torch.")
-    if "correction" in state and made_for != dtype:
+    if "correction" in state and state.get("weight_digits") != WEIGHT_DIGITS.get(parameter.dtype, 0):
+        names: dict[Any, str] = {digits: str(dtype).removeprefix("torch.") for dtype, digits in WEIGHT_DIGITS.items()}
+        made_for = names.get(state.get("weight_digits"), "16 bits")
         fix = f"Cast the model to {made_for} before you load, or start without the optimizer's state."
-        raise refuse_type(call, f"parameters of dtype {made_for}, which the saved low bits belong to", dtype, fix)
+        expected_dtype = f"parameters of dtype {made_for}, which the saved low bits belong to"
+        raise refuse_type(call, expected_dtype, str(parameter.dtype).removeprefix("torch."), fix)
     expected: dict[str, tuple[Any, Any]] = {}
     if "correction" in state:
         expected["correction"] = (tuple(parameter.shape), correction_dtype(parameter, group))
