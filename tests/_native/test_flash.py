@@ -80,8 +80,8 @@ class Tensor:
             array = self.arrays.get(name)
             return 0 if array is None else array.__array_interface__["data"][0]
 
-        names = ("weight", "gradient", "correction", "momentum", "momentum_scale", "variance", "variance_scale", "step")
-        return [*map(address, names), self.size, list(FORMATS).index(self.kind), self.salt]
+        names = ("weight", "gradient", "momentum", "momentum_scale", "variance", "variance_scale", "step")
+        return [*map(address, names), self.size, list(FORMATS).index(self.kind), self.salt, address("correction")]
 
     def contents(self) -> dict[str, bytes]:
         return {name: array.tobytes() for name, array in self.arrays.items()}

@@ -78,7 +78,7 @@ extern const Kernel<Blocks> blocks;
 // Columns of the tables that Python fills in; see hasten/optim/flash/native.py.
 struct Columns {
     enum Tensor : std::size_t {
-        weight, gradient, correction, momentum, momentum_scale, variance, variance_scale, step, size, format, salt,
+        weight, gradient, momentum, momentum_scale, variance, variance_scale, step, size, format, salt, correction,
         tensor_columns
     };
     enum Group : std::size_t {

@@ -13,6 +13,7 @@ value lies at the border of two.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,22 +53,17 @@ def choose(slot: Slot, wanted: str) -> Choice:
     """
     if wanted in ("eager", "compiled"):
         return Choice(wanted, "asked for")
-    reasons = {name: why(slot) for name, why in _REFUSALS.items()}
-    if wanted == "kernel" and all(reasons.values()):
-        why = reasons["native" if slot.parameter.device.type == "cpu" else "triton"]
-        raise refuse("fused", "parameters that a kernel can step", f"one that none can: {why}", "Use fused=None.")
-    if wanted not in ("auto", "kernel"):
-        if reasons[wanted]:
-            fix = "Use backend='auto'."
-            raise refuse(
-                "backend", f"parameters that {wanted!r} can step", f"one that it cannot: {reasons[wanted]}", fix
-            )
-        return Choice(wanted, "asked for")
-    for name, reason in reasons.items():
-        if not reason:
-            return Choice(name, f"parameters on {slot.parameter.device.type}")
     kind = slot.parameter.device.type
-    return Choice("eager", reasons["native" if kind == "cpu" else "triton"])
+    kernel = "native" if kind == "cpu" else "triton"
+    reason = _REFUSALS[kernel](slot) if wanted in ("auto", "kernel", kernel) else f"its device is {kind!r}"
+    if not reason:
+        return _FITS[kernel] if wanted in ("auto", "kernel") else Choice(wanted, "asked for")
+    if wanted == "auto":
+        return Choice("eager", reason)
+    call = "fused" if wanted == "kernel" else "backend"
+    name = "a kernel" if wanted == "kernel" else repr(wanted)
+    fix = f"Leave {call} out."
+    raise refuse(call, f"parameters that {name} can step", f"one that it cannot: {reason}", fix)
 
 
 def run(slots: list[Slot], wanted: str) -> None:
@@ -79,18 +75,15 @@ def run(slots: list[Slot], wanted: str) -> None:
         _STEPS[name](chosen)
 
 
-def _native_refusal(slot: Slot) -> str:
-    if slot.parameter.device.type != "cpu":
-        return f"the kernel is for CPUs, the parameter is on {slot.parameter.device.type}"
-    return native.refusal(slot)
-
-
 def _triton_refusal(slot: Slot) -> str:
     if slot.parameter.device.type != "cuda":
-        return f"the kernel is for GPUs, the parameter is on {slot.parameter.device.type}"
-    if importlib.util.find_spec("triton") is None:
-        return "triton is not installed"
-    return native.refusal_of_layout(slot)
+        return f"there is no kernel for {slot.parameter.device.type!r}"
+    return native.refusal_of_layout(slot) if _has_triton() else "triton is not installed"
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def _run_native(slots: list[Slot]) -> None:
@@ -103,7 +96,8 @@ def _run_triton(slots: list[Slot]) -> None:
     step_triton(slots)
 
 
-_REFUSALS: dict[str, Callable[[Slot], str]] = {"native": _native_refusal, "triton": _triton_refusal}
+_REFUSALS: dict[str, Callable[[Slot], str]] = {"native": native.refusal, "triton": _triton_refusal}
+_FITS = {"native": Choice("native", "a parameter on a CPU"), "triton": Choice("triton", "a parameter on a GPU")}
 _STEPS: dict[str, Callable[[list[Slot]], None]] = {
     "native": _run_native, "triton": _run_triton, "compiled": step_compiled, "eager": step_eager,
 }  # fmt: skip

@@ -58,33 +58,40 @@ def step_native(slots: list[Slot], threads: int) -> None:
         threads: at most so many, of the kernel's own.
     """
     assert ext is not None
-    rows, groups, kept = array("Q"), [], []
-    group = None
+    rows, groups, copies, group = array("Q"), [], [], None
+    names: tuple[str | None, ...] = ()
     for position, slot in enumerate(slots):
         if slot.options is not group:
             group = slot.options
             groups.append(_group_row(slot, position))
+            names = _names(slot)
         parameter, gradient, state = slot.parameter, slot.gradient, slot.state
         if gradient.stride() != parameter.stride():
             gradient = torch.empty_like(parameter, requires_grad=False).copy_(gradient)
-            kept.append(gradient)
-        correction = state.get("correction")
-        addresses = [0, 0, 0, 0]
-        for place, name in enumerate(MOMENTS[slot.rule]):
-            if slot.group["quantize"]:
-                addresses[2 * place] = state[codes_name(name)].data_ptr()
-                addresses[2 * place + 1] = state[scales_name(name)].data_ptr()
-            else:
-                addresses[2 * place] = state[name].data_ptr()
-        rows.extend((
-            parameter.data_ptr(), gradient.data_ptr(), 0 if correction is None else correction.data_ptr(),
-            *addresses, state["step"].data_ptr(), parameter.numel(),
-            _FORMATS[parameter.dtype, None if correction is None else correction.dtype],
-            (slot.index * 0x85EBCA6B) & 0xFFFFFFFF,
-        ))  # fmt: skip
+            copies.append(gradient)  # to live until the kernel is done
+        low = state.get("correction")
+        rows.extend(
+            (
+                parameter.data_ptr(),
+                gradient.data_ptr(),
+                *[0 if name is None else state[name].data_ptr() for name in names],
+                parameter.numel(),
+                _FORMATS[parameter.dtype, None if low is None else low.dtype],
+                (slot.index * 0x85EBCA6B) & 0xFFFFFFFF,
+                0 if low is None else low.data_ptr(),
+            )
+        )
     table = np.frombuffer(rows, dtype=np.uint64).reshape(len(slots), _TENSOR_COLUMNS)
     settings = np.array(groups, dtype=np.float64).reshape(len(groups), _GROUP_COLUMNS)
     ext.flash_step(table, settings, dispatch.isa(), threads)
+
+
+def _names(slot: Slot) -> tuple[str | None, ...]:
+    """Where the addresses of momentum, its scales, variance, its scales and the counter come from."""
+    found: list[str | None] = []
+    for name in MOMENTS[slot.rule]:
+        found += [codes_name(name), scales_name(name)] if slot.group["quantize"] else [name, None]
+    return (*found, *[None] * (4 - len(found)), "step")
 
 
 def _group_row(slot: Slot, first: int) -> tuple[float, ...]:
