@@ -4,7 +4,7 @@ A bucket is what one compiled kernel can step: tensors of one device, with the s
 kernel finds its tensors through tables of addresses, and a program (a block of 1024 elements) its tensor through
 `owners`:
 
-    fixed      int64    (tensors, 8)    weight, correction, momentum, its scales, variance, its scales, size, first block
+    fixed      int64    (tensors, 8)    weight, correction, momentum, scales, variance, scales, size, first block
     owners     int32    (blocks,)       the tensor of each block
     gradients  int64    (tensors,)
     numbers    float32  (tensors, 12)   step, keep, coupled, sign, beta1, rest1, beta2, rest2, root and epsilon factor
@@ -24,7 +24,6 @@ Nothing here vouches for an address; optim/flash/triton_tables.py does.
 from __future__ import annotations
 
 import contextlib
-import functools
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -33,8 +32,9 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from .._core.checks import refuse
 from . import flash_kernels
-from .flash_kernels import ADDRESSES, FIXED_COLUMNS, NUMBER_COLUMNS, SETTING_COLUMNS
+from .flash_kernels import ADDRESSES, NUMBER_COLUMNS, SETTING_COLUMNS
 
 __all__ = ["BLOCK", "Bucket", "Kind", "Settings", "step"]
 
@@ -130,6 +130,9 @@ def _tables_of(bucket: Bucket, capturing: bool) -> _Tables:
     known = _tables.setdefault(bucket.owner, {})
     tables, wanted = known.get(bucket.kind), bucket.fixed.tobytes()
     if tables is None or tables.fixed_bytes != wanted:
+        if capturing:
+            fix = "Take a few steps with the same parameters first, on a side stream."
+            raise refuse("step in a CUDA graph", "a step before the capture", "the first one", fix)
         blocks = -(-bucket.fixed[:, _SIZE] // BLOCK)
         fixed = bucket.fixed.copy()
         fixed[:, _FIRST_BLOCK] = np.cumsum(blocks) - blocks

@@ -22,11 +22,14 @@ tl: Any = None  # triton.language
 constexpr: Any = None  # only named in annotations, which triton reads as text
 
 # Columns of the tables; see flash.py.
-FIXED_COLUMNS: Any = 8
-NUMBER_COLUMNS: Any = 12
-SETTING_COLUMNS: Any = 11
-ADDRESSES: Any = 3  # of the step counter, the learning rate and the decay
+FIXED_COLUMNS, NUMBER_COLUMNS, SETTING_COLUMNS = 8, 12, 11
+ADDRESSES = 3  # of the step counter, the learning rate and the decay
 
+# Constants of the kernels, which `load()` makes Triton's.
+_FIXED: Any = FIXED_COLUMNS
+_NUMBERS: Any = NUMBER_COLUMNS
+_SETTINGS: Any = SETTING_COLUMNS
+_ADDRESSES: Any = ADDRESSES
 SIZE: Any = 0x7FFFFFFF  # of a float, without its sign
 INFINITY: Any = 0x7F800000
 NAN: Any = 0x7FC00000
@@ -37,7 +40,7 @@ TINY: Any = 0x00800000  # 2^-126: a group below it is zero
 ROUND: Any = 12582912.0  # 1.5 * 2^23: adding it rounds to a whole number, halves to the even one
 
 _CONSTANTS = (
-    "FIXED_COLUMNS", "NUMBER_COLUMNS", "SETTING_COLUMNS", "ADDRESSES", "SIZE", "INFINITY", "NAN", "HALF_INFINITY",
+    "_FIXED", "_NUMBERS", "_SETTINGS", "_ADDRESSES", "SIZE", "INFINITY", "NAN", "HALF_INFINITY",
     "HALF_NAN", "HUGE", "TINY", "ROUND",
 )  # fmt: skip
 _FUNCTIONS = (
@@ -260,7 +263,7 @@ def _step(
     """One block of BLOCK elements, as (groups, GROUP): decode, update, encode, in place."""
     program = tl.program_id(0)
     tensor = tl.load(owners + program)
-    row = fixed + tensor * FIXED_COLUMNS
+    row = fixed + tensor * _FIXED
     weight, correction, gradient = tl.load(row), tl.load(row + 1), tl.load(gradients + tensor)
     size = tl.load(row + 6)
     if ALIGNED:
@@ -272,14 +275,14 @@ def _step(
     group = start // GROUP + rows
     there = group * GROUP < size
 
-    row_of_numbers = numbers + tensor * NUMBER_COLUMNS
+    row_of_numbers = numbers + tensor * _NUMBERS
     step, keep = tl.load(row_of_numbers), tl.load(row_of_numbers + 1)
     coupled, sign = tl.load(row_of_numbers + 2), tl.load(row_of_numbers + 3)
     beta1, rest1 = tl.load(row_of_numbers + 4), tl.load(row_of_numbers + 5)
     beta2, rest2 = tl.load(row_of_numbers + 6), tl.load(row_of_numbers + 7)
     root_factor, epsilon_factor = tl.load(row_of_numbers + 8), tl.load(row_of_numbers + 9)
-    dither = tl.load(words + tensor * NUMBER_COLUMNS + 10)
-    salt = tl.load(words + tensor * NUMBER_COLUMNS + 11)
+    dither = tl.load(words + tensor * _NUMBERS + 10)
+    salt = tl.load(words + tensor * _NUMBERS + 11)
 
     g = _read_weight(gradient, gradient, place, inside, WEIGHT, 0, ALIGNED) * sign
     x = _read_weight(weight, correction, place, inside, WEIGHT, BITS, ALIGNED)
@@ -305,9 +308,7 @@ def _step(
             v = _read_variance(root_codes, root_scales, place, inside, group, there, QUANTIZED, ALIGNED)
             root = tl.sqrt_rn(beta2 * v + (rest2 * g) * g)
             x = x * keep - m / (root * root_factor + epsilon_factor)
-            _write_variance(
-                root, root_codes, root_scales, place, inside, group, there, dither, QUANTIZED, ALIGNED
-            )
+            _write_variance(root, root_codes, root_scales, place, inside, group, there, dither, QUANTIZED, ALIGNED)
         _write_momentum(m, codes, scales, place, inside, group, there, dither, QUANTIZED, ALIGNED)
     _write_weight(x, weight, correction, place, inside, salt, WEIGHT, BITS, STOCHASTIC, ALIGNED)
 
@@ -324,17 +325,17 @@ def _prepare(
     """Count the step of each tensor, and make its numbers (`numbers` of rules.py) without a wait for the host."""
     tensor = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = tensor < count
-    counter = tl.load(addresses + tensor * ADDRESSES, mask=inside, other=0).to(tl.pointer_type(tl.float32))
+    counter = tl.load(addresses + tensor * _ADDRESSES, mask=inside, other=0).to(tl.pointer_type(tl.float32))
     counted = tl.load(counter, mask=inside, other=0.0) + 1.0
     tl.store(counter, counted, mask=inside)
     t = counted.to(tl.float64)
 
-    row = settings + tensor * SETTING_COLUMNS
-    place = tl.load(addresses + tensor * ADDRESSES + 1, mask=inside, other=0)
+    row = settings + tensor * _SETTINGS
+    place = tl.load(addresses + tensor * _ADDRESSES + 1, mask=inside, other=0)
     fallback = tl.load(row, mask=inside, other=0.0)
     lr = tl.load(place.to(tl.pointer_type(tl.float32)), mask=inside & (place != 0), other=0.0).to(tl.float64)
     lr = tl.where(place != 0, lr, fallback)
-    place = tl.load(addresses + tensor * ADDRESSES + 2, mask=inside, other=0)
+    place = tl.load(addresses + tensor * _ADDRESSES + 2, mask=inside, other=0)
     fallback = tl.load(row + 1, mask=inside, other=0.0)
     decay = tl.load(place.to(tl.pointer_type(tl.float32)), mask=inside & (place != 0), other=0.0).to(tl.float64)
     decay = tl.where(place != 0, decay, fallback)
@@ -355,7 +356,7 @@ def _prepare(
     elif RULE == "momentum":  # torch's first step takes the whole gradient, whatever the dampening
         rest1 = tl.where(t == 1.0, 1.0, rest1)
 
-    row = numbers + tensor * NUMBER_COLUMNS
+    row = numbers + tensor * _NUMBERS
     tl.store(row, lr.to(tl.float32), mask=inside)
     tl.store(row + 1, (1.0 - decay).to(tl.float32), mask=inside)
     tl.store(row + 2, coupled.to(tl.float32), mask=inside)
@@ -367,7 +368,7 @@ def _prepare(
     tl.store(row + 8, root_factor.to(tl.float32), mask=inside)
     tl.store(row + 9, epsilon_factor.to(tl.float32), mask=inside)
     whole = counted.to(tl.int64)
-    salt = tl.load(settings + tensor * SETTING_COLUMNS + 10, mask=inside, other=0.0).to(tl.int64)
-    row = words + tensor * NUMBER_COLUMNS
+    salt = tl.load(settings + tensor * _SETTINGS + 10, mask=inside, other=0.0).to(tl.int64)
+    row = words + tensor * _NUMBERS
     tl.store(row + 10, ((whole * 0x9E37) & 0xFFFF).to(tl.int32), mask=inside)
     tl.store(row + 11, (salt + whole * 0x9E3779B1).to(tl.int32), mask=inside)

@@ -32,7 +32,8 @@ def step_triton(slots: list[Slot]) -> None:
     """One step of every slot, in one launch for each kind of them.
 
     Args:
-        slots: those for which `refusal_of_layout` of native.py is empty, on GPUs (under Triton's interpreter, anywhere).
+        slots: those for which `refusal_of_layout` of native.py is empty, on GPUs (under Triton's interpreter:
+            anywhere).
 
     Raises:
         ValueError: a CUDA graph is captured without `capturable=True`, or before the first step.
@@ -50,10 +51,10 @@ def step_triton(slots: list[Slot]) -> None:
 
 def _check_capture(slots: list[Slot]) -> None:
     on_gpu = [slot for slot in slots if slot.parameter.device.type == "cuda"]
-    if on_gpu and torch.cuda.is_current_stream_capturing():
-        if not all(slot.group["capturable"] for slot in on_gpu):
-            fix = "Pass capturable=True: else every replay would be the same step."
-            raise refuse("step in a CUDA graph", "capturable=True", "capturable=False", fix)
+    ready = all(slot.group["capturable"] for slot in on_gpu)
+    if not ready and torch.cuda.is_current_stream_capturing():
+        fix = "Build the optimizer with it: else every replay would be the same step."
+        raise refuse("step in a CUDA graph", "capturable=True", "capturable=False", fix)
 
 
 def _count(slots: list[Slot]) -> None:
@@ -119,7 +120,7 @@ def _bucket(kind: Kind, device: torch.device, pairs: list[tuple[Slot, Tensor]]) 
     slots, gradients = [slot for slot, _ in pairs], [gradient for _, gradient in pairs]
     fixed = np.array([_fixed(slot) for slot in slots], dtype=np.int64)
     addresses = np.array([gradient.data_ptr() for gradient in gradients], dtype=np.int64)
-    ready, alive = (_settings(slots) if slots[0].group["capturable"] else (_numbers(slots), []))
+    ready, alive = _settings(slots) if slots[0].group["capturable"] else (_numbers(slots), [])
     return Bucket(kind, device, slots[0].owner, fixed, addresses, ready, [*gradients, *alive])
 
 
