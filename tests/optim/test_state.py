@@ -125,6 +125,22 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
     assert same(next(iter(optimizer.state.values())), contents())
 
 
+def test_a_state_that_a_subclass_refuses_changes_nothing() -> None:
+    class Picky(Strange):
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            super().__setstate__(state)
+            if self.param_groups[0]["lr"] < 0:
+                raise ValueError("no such learning rate")
+
+    optimizer = Picky([parameter()])
+    optimizer.step()
+    before, bad = optimizer.state_dict(), optimizer.state_dict()
+    bad = {"state": {}, "param_groups": [{**bad["param_groups"][0], "lr": -1.0}]}
+    with pytest.raises(ValueError, match="no such learning rate"):
+        optimizer.load_state_dict(bad)
+    assert same(optimizer.state_dict(), before)
+
+
 def test_state_of_no_parameter_is_kept() -> None:
     optimizer = stepped()
     stored = optimizer.state_dict()

@@ -2,6 +2,11 @@
 
 Three forms of a state are understood when it is loaded: codes (as they are), float32 or other floating states under
 torch's names (encoded again, which gives the codes they came from), and those of the published package (compat.py).
+One that does not fit is refused, and the optimizer stays as it was.
+
+A shard of a parameter has groups of its own, so codes cannot be cut or joined. What leaves a sharded optimizer is
+float32, one DTensor for each state, and each rank encodes its part again: exactly, where the groups are the same.
+Corrections go element by element, so weights come back exactly under every sharding.
 """
 
 from __future__ import annotations
