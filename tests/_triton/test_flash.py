@@ -170,6 +170,11 @@ def test_the_device_makes_the_same_numbers(interpreted: Check, rule: str, beta1:
     interpreted("numbers_on_device", rule=rule, beta1=beta1)
 
 
+@has_triton
+def test_what_a_graph_captured_is_its_own(interpreted: Check):
+    interpreted("captured")
+
+
 # Compiled, for a GPU that need not be there --------------------------------------------------------------------------
 
 

@@ -24,8 +24,20 @@ from .slots import Slot, codes_name, scales_name
 
 __all__ = ["step_triton"]
 
+_CPU, _ONE = torch.device("cpu"), torch.ones(())
 _BITS = {None: 0, torch.int8: 8, torch.int16: 16}
 _NUMBERS = 10  # of `Numbers` before dither and salt
+_STATES = range(2, 6)  # columns of `fixed`: codes and scales of the momentum and of the variance
+
+
+def _names(rule: str, *, quantized: bool) -> list[tuple[int, str]]:
+    """Columns of `fixed` and the states that stand there."""
+    forms = [(codes_name(name), scales_name(name)) if quantized else (name, "") for name in MOMENTS[rule]]
+    names = [name for pair in forms for name in pair]
+    return [(place, name) for place, name in zip(_STATES, names, strict=False) if name]
+
+
+_NAMES = {(rule, quantized): _names(rule, quantized=quantized) for rule in MOMENTS for quantized in (False, True)}
 
 
 def step_triton(slots: list[Slot]) -> None:
@@ -40,13 +52,9 @@ def step_triton(slots: list[Slot]) -> None:
     """
     _check_capture(slots)
     _count(slots)
-    buckets: dict[tuple[Kind, torch.device, bool], list[tuple[Slot, Tensor]]] = {}
-    for slot in slots:
-        if slot.parameter.numel() > 0:
-            gradient = _like_parameter(slot)
-            key = (_kind(slot, gradient), slot.parameter.device, slot.group["capturable"])
-            buckets.setdefault(key, []).append((slot, gradient))
-    flash.step([_bucket(kind, device, pairs) for (kind, device, _), pairs in buckets.items()])
+    stepped = [slot for slot in slots if slot.parameter.numel() > 0]
+    if stepped:
+        flash.step(_buckets(stepped))
 
 
 def _check_capture(slots: list[Slot]) -> None:
@@ -59,16 +67,44 @@ def _check_capture(slots: list[Slot]) -> None:
 
 def _count(slots: list[Slot]) -> None:
     """Count the steps, but for those of `capturable` slots, which the kernel counts."""
-    counters = []
+    counters: dict[str, list[Tensor]] = {}
     for slot in slots:
         state, on_device = slot.state, slot.group["capturable"]
-        wanted = slot.parameter.device if on_device else torch.device("cpu")
-        if state["step"].device != wanted:  # the option was changed after the first step
-            state["step"] = state["step"].to(wanted)
+        wanted = slot.parameter.device if on_device else _CPU
+        counter = state["step"]
+        if counter.device != wanted:  # the option was changed after the first step
+            counter = state["step"] = counter.to(wanted)
         if not on_device or slot.parameter.numel() == 0:
-            counters.append(state["step"])
-    if counters:
-        torch._foreach_add_(counters, 1.0)
+            counters.setdefault(wanted.type, []).append(counter)
+    for kind, some in counters.items():
+        if kind == "cpu":
+            torch._foreach_add_(some, _ONE, alpha=1.0)  # a number would become a tensor again for each
+        else:
+            torch._foreach_add_(some, 1.0)
+
+
+def _buckets(slots: list[Slot]) -> list[Bucket]:
+    """The slots by what a kernel is compiled for."""
+    gradients = [_like_parameter(slot) for slot in slots]
+    fixed = np.array([_fixed(slot) for slot in slots], dtype=np.int64)
+    addresses = np.array([gradient.data_ptr() for gradient in gradients], dtype=np.int64)
+    aligned = (np.bitwise_or.reduce(fixed, axis=1) | addresses) % 16 == 0
+    places: dict[tuple[Kind, torch.device, bool], list[int]] = {}
+    kinds: dict[Any, Kind] = {}
+    for place, (slot, even) in enumerate(zip(slots, aligned.tolist(), strict=True)):
+        correction, dtype = slot.state.get("correction"), slot.parameter.dtype
+        key = (id(slot.options), dtype, None if correction is None else correction.dtype, even)
+        kind = kinds.get(key)
+        if kind is None:
+            kind = kinds[key] = _kind(slot, aligned=even)
+        places.setdefault((kind, slot.parameter.device, slot.group["capturable"]), []).append(place)
+    found = []
+    for (kind, device, capturable), chosen in places.items():
+        few = [slots[place] for place in chosen]
+        ready, alive = _settings(few) if capturable else (_numbers(few), [])
+        alive += [gradients[place] for place in chosen]
+        found.append(Bucket(kind, device, few[0].owner, fixed[chosen], addresses[chosen], ready, alive))
+    return found
 
 
 def _like_parameter(slot: Slot) -> Tensor:
@@ -79,28 +115,18 @@ def _like_parameter(slot: Slot) -> Tensor:
     return torch.empty_like(parameter, requires_grad=False).copy_(gradient)
 
 
-def _state_addresses(slot: Slot) -> tuple[int, ...]:
-    """Codes and scales of the momentum and of the variance; 0 where there is none."""
-    addresses = [0, 0, 0, 0]
-    for place, name in enumerate(MOMENTS[slot.rule]):
-        if slot.group["quantize"]:
-            addresses[2 * place] = slot.state[codes_name(name)].data_ptr()
-            addresses[2 * place + 1] = slot.state[scales_name(name)].data_ptr()
-        else:
-            addresses[2 * place] = slot.state[name].data_ptr()
-    return tuple(addresses)
-
-
-def _fixed(slot: Slot) -> tuple[int, ...]:
+def _fixed(slot: Slot) -> list[int]:
     """A row of the table `fixed`: what stays from step to step."""
-    correction = slot.state.get("correction")
-    address = 0 if correction is None else correction.data_ptr()
-    return (slot.parameter.data_ptr(), address, *_state_addresses(slot), slot.parameter.numel(), 0)
+    state, parameter = slot.state, slot.parameter
+    correction = state.get("correction")
+    row = [parameter.data_ptr(), 0 if correction is None else correction.data_ptr(), 0, 0, 0, 0, parameter.numel(), 0]
+    for place, name in _NAMES[slot.rule, bool(slot.group["quantize"])]:
+        row[place] = state[name].data_ptr()
+    return row
 
 
-def _kind(slot: Slot, gradient: Tensor) -> Kind:
+def _kind(slot: Slot, *, aligned: bool) -> Kind:
     group, correction = slot.group, slot.state.get("correction")
-    aligned = all(value % 16 == 0 for value in (gradient.data_ptr(), *_fixed(slot)))
     bits = _BITS[None if correction is None else correction.dtype]
     narrow = slot.parameter.dtype != torch.float32
     return Kind(
@@ -114,14 +140,6 @@ def _kind(slot: Slot, gradient: Tensor) -> Kind:
         coupled=slot.options["coupled"] != 0,
         aligned=aligned,
     )
-
-
-def _bucket(kind: Kind, device: torch.device, pairs: list[tuple[Slot, Tensor]]) -> Bucket:
-    slots, gradients = [slot for slot, _ in pairs], [gradient for _, gradient in pairs]
-    fixed = np.array([_fixed(slot) for slot in slots], dtype=np.int64)
-    addresses = np.array([gradient.data_ptr() for gradient in gradients], dtype=np.int64)
-    ready, alive = _settings(slots) if slots[0].group["capturable"] else (_numbers(slots), [])
-    return Bucket(kind, device, slots[0].owner, fixed, addresses, ready, [*gradients, *alive])
 
 
 def _numbers(slots: list[Slot]) -> np.ndarray:  # float32 (tensors, 12)
@@ -147,27 +165,35 @@ def _numbers(slots: list[Slot]) -> np.ndarray:  # float32 (tensors, 12)
 def _settings(slots: list[Slot]) -> tuple[Settings, list[Tensor]]:
     """What the device makes the numbers from, and tensors that it reads meanwhile."""
     addresses, values, alive = [], [], []
+    known: dict[int, tuple[int, int, tuple[float, ...]]] = {}  # all slots lie on one device
     for slot in slots:
-        o, rule = slot.options, slot.rule
-        beta1, beta2 = o["betas"] if rule in ("adam", "lion") else (o.get("momentum", 0.0), 0.0)
-        rest1 = 1.0 - (o["dampening"] if rule == "momentum" else beta1)
-        lr_address, lr = _on_device(o["lr"], slot, alive)
-        decay_address, decay = _on_device(o["decay"], slot, alive)
+        ready = known.get(id(slot.options))
+        if ready is None:
+            ready = known[id(slot.options)] = _settings_of_group(slot, alive)
+        lr_address, decay_address, row = ready
         addresses.append((slot.state["step"].data_ptr(), lr_address, decay_address))
-        values.append((
-            lr, decay, o["coupled"], -1.0 if o["maximize"] else 1.0, beta1, _log2(beta1), beta2, _log2(beta2), rest1,
-            o.get("eps", 0.0), salt_of(slot.index, 0),
-        ))  # fmt: skip
+        values.append((*row, salt_of(slot.index, 0)))
     return Settings(np.array(addresses, dtype=np.int64), np.array(values, dtype=np.float64)), alive
 
 
-def _on_device(value: Any, slot: Slot, alive: list[Tensor]) -> tuple[int, float]:
-    """The address of a number that is a tensor, or the number itself (and the address 0)."""
-    if not isinstance(value, Tensor):
-        return 0, float(value)
-    here = value.detach().to(device=slot.parameter.device, dtype=torch.float32)
-    alive.append(here)
-    return here.data_ptr(), 0.0
+def _settings_of_group(slot: Slot, alive: list[Tensor]) -> tuple[int, int, tuple[float, ...]]:
+    """Addresses of learning rate and decay, 0 for numbers, and the row of `Settings.values` without the salt."""
+    o, rule = slot.options, slot.rule
+    beta1, beta2 = o["betas"] if rule in ("adam", "lion") else (o.get("momentum", 0.0), 0.0)
+    rest1 = 1.0 - (o["dampening"] if rule == "momentum" else beta1)
+    found = []
+    for name in ("lr", "decay"):
+        value = o[name]
+        if isinstance(value, Tensor):
+            here = value.detach().to(device=slot.parameter.device, dtype=torch.float32)
+            alive.append(here)
+            found.append((here.data_ptr(), 0.0))
+        else:
+            found.append((0, float(value)))
+    (lr_address, lr), (decay_address, decay) = found
+    sign, epsilon = -1.0 if o["maximize"] else 1.0, o.get("eps", 0.0)
+    row = (lr, decay, o["coupled"], sign, beta1, _log2(beta1), beta2, _log2(beta2), rest1, epsilon)
+    return lr_address, decay_address, row
 
 
 def _log2(value: float) -> float:
