@@ -29,6 +29,9 @@ SMALL: dict[str, Method] = {
     "channels_last": methods.channels_last(),
     "cutmix": methods.cutmix(),
     "ema": methods.ema(half_life=0.3),
+    "flash_adamw": methods.flash_adamw(lr=0.01),
+    "flash_lion": methods.flash_lion(lr=0.003),
+    "flash_sgd": methods.flash_sgd(lr=0.05, momentum=0.9),
     "gradient_clipping": methods.gradient_clipping(0.1),
     "label_smoothing": methods.label_smoothing(0.2),
     "layer_freezing": methods.layer_freezing(start=0.2),
@@ -40,6 +43,7 @@ SMALL: dict[str, Method] = {
 }
 NAMES = tuple(SMALL)
 IMAGES_ONLY = {name for name in NAMES if SMALL[name].card.needs & {"images", "float_inputs"}}
+FLASH = ("flash_adamw", "flash_lion", "flash_sgd")  # these train in bfloat16, whatever the program says
 # (workload, method) wherever the workload has what the method needs.
 PLACES = [(where, name) for where in WORKLOADS for name in NAMES if where == "images" or name not in IMAGES_ONLY]
 STEPS = 6

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from tests.contract.battery import IMAGES, SMALL
 
 from hasten import methods
-from hasten.program import ORDERED, SINGLE, Method, Program
+from hasten.program import ORDERED, SINGLE, Method, Program, bind
 
 BASE = IMAGES.program
 
@@ -29,6 +30,9 @@ SLOTS: dict[str, dict[str, int | None]] = {
     "channels_last": {"surgery": 90},
     "cutmix": {"batch": 60, "losses": 20},
     "ema": {"hooks": 80},
+    "flash_adamw": {"optimizer": None, "precision": None, "surgery": 95},
+    "flash_lion": {"optimizer": None, "precision": None, "surgery": 95},
+    "flash_sgd": {"optimizer": None, "precision": None, "surgery": 95},
     "gradient_clipping": {"gradients": 50},
     "label_smoothing": {"losses": 10},
     "layer_freezing": {"hooks": 10},
@@ -96,3 +100,16 @@ def test_methods_do_not_change_the_program_they_are_given() -> None:
     for method in SMALL.values():
         assert isinstance(method(BASE), Program)
     assert BASE.record() == before
+
+
+def test_flash_methods_take_over_the_options_of_the_same_optimizer() -> None:
+    adamw = bind(torch.optim.AdamW, lr=0.02, betas=(0.8, 0.9), eps=1e-6, weight_decay=0.3)
+    made = BASE.replace(optimizer=adamw).then(methods.flash_adamw()).optimizer
+    assert made.target.endswith(":FlashAdamW")
+    assert (made["lr"], made["betas"], made["eps"], made["weight_decay"]) == (0.02, (0.8, 0.9), 1e-6, 0.3)
+    changed = BASE.replace(optimizer=adamw).then(methods.flash_adamw(lr=0.5, weight_decay=0.0)).optimizer
+    assert (changed["lr"], changed["betas"], changed["weight_decay"]) == (0.5, (0.8, 0.9), 0.0)
+    sgd = BASE.then(methods.flash_sgd()).optimizer  # the program's is SGD
+    assert all(sgd[name] == BASE.optimizer[name] for name in ("lr", "momentum", "nesterov", "weight_decay"))
+    plain = BASE.then(methods.flash_sgd(momentum=0.5, master_weight_bits=0)).optimizer
+    assert (plain["momentum"], plain["master_weight_bits"]) == (0.5, None)

@@ -180,7 +180,7 @@ class Run:
     def _charge(self, batch: Any, *, backward: bool) -> None:
         key = self._flops.key(batch, backward=backward)
         if key not in self._flops.known:
-            with self.ledger.off("counting"):
+            with self.ledger.off("counting"), self.autocast():
                 self._flops.count(key, batch, self.built.loss, backward=backward)
         self.ledger.flops += self._flops.known[key]
 

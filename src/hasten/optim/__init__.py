@@ -26,6 +26,7 @@ from .sam import SAM
 from .spam import SPAM, StableSPAM
 
 __all__ = [
-    "APOLLO", "APOLLOMini", "EMA", "FlashAdam", "FlashAdamW", "FlashLion", "FlashSGD", "FlashSGDW", "LAMB", "LARS", "Lion", "Muon", "SAM", "SPAM", "StableSPAM", "cast_model", "clip_adaptive", "clip_norm", "clip_value",
+    "APOLLO", "APOLLOMini", "EMA", "FlashAdam", "FlashAdamW", "FlashLion", "FlashSGD", "FlashSGDW", "LAMB", "LARS",
+    "Lion", "Muon", "SAM", "SPAM", "StableSPAM", "cast_model", "clip_adaptive", "clip_norm", "clip_value",
     "enable_gradient_release", "frozen_batch_norm_statistics", "memory_report",
 ]  # fmt: skip
