@@ -439,7 +439,7 @@ def stepped(dtype: torch.dtype = BF16, **options: Any) -> FlashAdamW:
 @pytest.mark.parametrize(("saved", "now"), [(BF16, FP16), (FP16, BF16), (BF16, FP32), (FP16, FP32)])
 def test_another_dtype_is_an_error(saved: torch.dtype, now: torch.dtype) -> None:
     names = [str(dtype).removeprefix("torch.") for dtype in (saved, now)]
-    match = f"FlashAdamW: expected parameters of dtype {names[0]}.*got {names[1]}. Cast the model to {names[0]}"
+    match = f"FlashAdamW: expected parameters of dtype {names[0]}.*got {names[1]}. Cast the model to {names[0]},"
     for compress in (True, False):
         refused(stepped(saved, compress_state_dict=compress).state_dict(), match, stepped(now), TypeError)
 
@@ -554,6 +554,54 @@ def test_a_published_state_that_does_not_fit_leaves_the_weights_alone() -> None:
     train(two, 0, 1)
     stored = two.state_dict() | {"state": {0: good, 1: bad}}
     refused(stored, "12 codes and 5 scales", two)
+
+
+# Parameters that change between steps --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quantize", [True, False])
+def test_another_memory_format_between_steps(quantize: bool) -> None:
+    one, two = (FlashAdamW([images(False)], lr=1e-2, quantize=quantize) for _ in range(2))
+    train(one, 0, 5)
+    train(two, 0, 5)
+    (own,) = two.param_groups[0]["params"]
+    own.data = own.data.to(memory_format=torch.channels_last)
+    train(one, 5, 1)
+    train(two, 5, 1)
+    assert two.state[own]["correction"].stride() == own.stride()
+    difference = (join(one, 0) - join(two, 0)).abs().max()
+    assert difference < 1e-3 if quantize else difference == 0, "each element keeps its own low bits and moments"
+
+
+def test_a_cast_between_steps() -> None:
+    for dtype in (FP16, FP32):
+        optimizer = stepped()
+        (first, *_) = optimizer.param_groups[0]["params"]
+        first.data = first.data.to(dtype)
+        before = snapshot(optimizer)
+        with pytest.raises(TypeError, match="parameters of dtype bfloat16, which the low bits in the state belong to"):
+            train(optimizer, 2, 1)
+        assert same_bits(snapshot(optimizer), before)
+    optimizer = stepped(FP32)
+    for p in optimizer.param_groups[0]["params"]:
+        p.data = p.data.to(BF16)
+    train(optimizer, 2, 1)
+    assert all("correction" in state for state in states(optimizer)), "from here on, nothing more is lost"
+
+
+def test_options_changed_between_steps() -> None:
+    one, two = MAKERS["SGD"](parameters()), torch.optim.SGD(parameters(), lr=1e-2, weight_decay=0.1)
+    for optimizer in (one, two):
+        train(optimizer, 0, 2)
+        optimizer.param_groups[0]["momentum"] = 0.9
+        train(optimizer, 2, 3)
+    for mine, theirs in zip(weights(one), weights(two), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=2e-2, atol=2e-2)
+    optimizer = stepped()
+    optimizer.param_groups[0]["quantize"] = False
+    train(optimizer, 2, 1)
+    assert states(optimizer)[0]["exp_avg"].any()
+    assert "exp_avg_codes" not in states(optimizer)[0]
 
 
 # Models in float32 --------------------------------------------------------------------------------------------------

@@ -38,8 +38,14 @@ from .slots import (
 __all__ = ["adopt", "adopt_group", "export", "export_to_torch", "get_fp32", "set_fp32"]
 
 
-def adopt(call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str) -> Tensor | None:
-    """Bring a loaded state, in place, into the form that steps work on.
+def adopt(
+    call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str, *, complete: bool = True
+) -> Tensor | None:
+    """Bring a state that was loaded, or that was another tensor's, in place into the form that steps work on.
+
+    Args:
+        complete: refuse a state without the moments of its rule; else they start at 0, as in torch's SGD when momentum
+            is switched on.
 
     Returns:
         The 16-bit weights (local) that belong to it, where it says so (a published one): for the caller to write.
@@ -61,7 +67,7 @@ def adopt(call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[st
     _check_names(call, state, rule)
     step = state.get("step", 1 if rule == "momentum" and len(state) else 0)  # torch's SGD counts none
     fresh = new_state(here, rule, group)
-    _adopt_moments(call, state, here, group, rule, started=float(step) > 0)
+    _adopt_moments(call, state, here, group, rule, complete=complete and float(step) > 0)
     state["step"] = _counter(step, here, group)
     low = state.get("correction")
     if (low is None) != ("weight_digits" not in state):
@@ -121,7 +127,7 @@ def _counter(step: Any, parameter: Tensor, group: Mapping[str, Any]) -> Tensor:
 
 
 def _adopt_moments(
-    call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str, *, started: bool
+    call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str, *, complete: bool
 ) -> None:
     """Encode or decode what was saved in another form, or in another order of memory."""
     placed = zeros_for(parameter, torch.float32)
@@ -132,7 +138,7 @@ def _adopt_moments(
             held = state[codes_name(name)]
             state.pop(name, None)
         elif held is None:
-            if started:
+            if complete:
                 raise refuse(call, f"a state of {', '.join(MOMENTS[rule])}", f"one without {name}", _FIX)
             continue
         elif held.shape != parameter.shape:

@@ -16,7 +16,7 @@ from .backends import Choice
 from .companding import check_group_size
 from .numerics import check_steps, largest_weights
 from .report import MemoryReport, memory_report
-from .slots import Slot, local, new_state
+from .slots import Slot, is_current, local, new_state
 
 __all__ = ["FlashOptimizer"]
 
@@ -125,7 +125,8 @@ class FlashOptimizer(KeepsState):
             What the closure returned, None without one.
 
         Raises:
-            TypeError: a sparse gradient, or a parameter that is complex or of integers. Nothing was changed.
+            TypeError: a sparse gradient, a parameter that is complex or of integers, or one that was cast to another
+                dtype than its correction belongs to. Nothing was changed.
             NumericsError: with `check_numerics`, see there. Nothing was changed.
         """
         loss = call_closure(closure)
@@ -170,6 +171,8 @@ class FlashOptimizer(KeepsState):
             state = self.state[parameter]
             if not state:
                 state.update(new_state(local(parameter), rule, group))
+            elif not is_current(local(parameter), state, group, rule):
+                checkpoint.adopt(call, state, parameter, group, rule, complete=False)
             yield Slot(parameter, local(gradient), state, group, options, rule, index)
 
     def _rule_of(self, group: Mapping[str, Any]) -> str:

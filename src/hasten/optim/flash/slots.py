@@ -27,7 +27,8 @@ from .rules import MOMENTS
 from .splitting import CORRECTIONS, join_weight, round_randomly, split_weight
 
 __all__ = [
-    "WEIGHT_DIGITS", "Slot", "codes_name", "correction_dtype", "local", "new_state", "read_states", "scales_name",
+    "WEIGHT_DIGITS", "Slot", "codes_name", "correction_dtype", "is_current", "local", "new_state", "read_states",
+    "scales_name",
 ]  # fmt: skip
 
 WEIGHT_DIGITS = {torch.bfloat16: 7, torch.float16: 10}  # after the leading one
@@ -98,6 +99,23 @@ def new_state(parameter: Tensor, rule: str, group: Mapping[str, Any]) -> dict[st
     return state
 
 
+def is_current(parameter: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], rule: str) -> bool:
+    """Is the state (in the form of this room) still the parameter's (local)? Looked at in every step, so in few words.
+
+    A model that is cast, or gets another memory format, keeps its parameters but not their tensors; options of a group
+    may be changed at any time.
+    """
+    correction = state.get("correction")
+    if (None if correction is None else correction.dtype) != correction_dtype(parameter, group):
+        return False
+    if correction is not None and state.get("weight_digits") != WEIGHT_DIGITS[parameter.dtype]:
+        return False
+    for name in MOMENTS[rule]:  # one tells for all
+        held = state.get(codes_name(name) if group["quantize"] else name)
+        return held is not None and held.stride() == parameter.stride()
+    return correction is None or correction.stride() == parameter.stride()
+
+
 def read_states(state: Mapping[str, Any], rule: str, group_size: int) -> dict[str, Tensor]:
     """The states of a parameter in float32, decoded where they are codes."""
     found = {}
@@ -157,8 +175,8 @@ def check_state(call: str, parameter: Tensor, state: Mapping[str, Any], group: M
     if "correction" in state and state.get("weight_digits") != WEIGHT_DIGITS.get(parameter.dtype, 0):
         names: dict[Any, str] = {digits: str(dtype).removeprefix("torch.") for dtype, digits in WEIGHT_DIGITS.items()}
         made_for = names.get(state.get("weight_digits"), "16 bits")
-        fix = f"Cast the model to {made_for} before you load, or start without the optimizer's state."
-        expected_dtype = f"parameters of dtype {made_for}, which the saved low bits belong to"
+        fix = f"Cast the model to {made_for}, or start without the optimizer's state."
+        expected_dtype = f"parameters of dtype {made_for}, which the low bits in the state belong to"
         raise refuse_type(call, expected_dtype, str(parameter.dtype).removeprefix("torch."), fix)
     expected: dict[str, tuple[Any, Any]] = {}
     if "correction" in state:
