@@ -360,6 +360,43 @@ def prepare_compiles(capability: int, rule: str) -> None:
     assert triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["cubin"]
 
 
+def binds(capturable: bool) -> None:
+    """The whole way from an optimizer to compiled kernels, through Triton's own launcher but for the launch."""
+    from triton.backends.compiler import GPUTarget
+    from triton.runtime import driver
+
+    driver.set_active(
+        SimpleNamespace(
+            get_current_target=lambda: GPUTarget("cuda", 90, 32),
+            get_current_device=lambda: 0,
+            get_current_stream=lambda device=0: 0,
+        )
+    )
+    launched = []
+
+    class Compiled:
+        def __init__(self, kernel: Any) -> None:
+            self.kernel = kernel
+
+        def __getitem__(self, grid: Any) -> Any:
+            return lambda *tensors, **named: launched.append(self.kernel.warmup(*tensors, grid=grid, **named))
+
+    load, real = flash_kernels.load, flash_kernels.load()
+    flash_kernels.load = lambda: SimpleNamespace(  # type: ignore[assignment]
+        step=Compiled(real.step), prepare=Compiled(real.prepare)
+    )
+    try:
+        optimizer = flash_optimizers.FlashAdamW(parameters((64, 33), torch.bfloat16), capturable=capturable)
+        for parameter in all_parameters(optimizer):
+            parameter.grad = torch.ones_like(parameter)
+        with torch.no_grad():
+            triton_tables.step_triton(list(optimizer._slots()))
+    finally:
+        flash_kernels.load = load
+    assert len(launched) == (4 if capturable else 2), "two kinds: one with sizes and addresses that are multiples of 16"
+    assert all(one.asm["cubin"] for one in launched)
+
+
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed stays out of the answers

@@ -204,6 +204,12 @@ def test_the_kernel_that_makes_numbers_compiles(compiler: Check, rule: str):
     compiler("prepare_compiles", capability=90, rule=rule)
 
 
+@has_triton
+@pytest.mark.parametrize("capturable", [False, True])
+def test_an_optimizer_reaches_compiled_kernels(compiler: Check, capturable: bool):
+    compiler("binds", capturable=capturable)
+
+
 def test_importing_hasten_does_not_import_triton():
     code = "import sys, hasten.optim.flash, hasten._triton.flash; assert 'triton' not in sys.modules"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
