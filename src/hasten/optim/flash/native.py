@@ -11,6 +11,7 @@ from array import array
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hasten._native import ext
 
@@ -19,7 +20,7 @@ from .companding import GROUP_SIZES, is_dense
 from .rules import MOMENTS
 from .slots import Slot, codes_name, scales_name
 
-__all__ = ["refusal", "refusal_of_layout", "step_native"]
+__all__ = ["GRADIENT", "group_row", "refusal", "refusal_of_layout", "run", "step_native", "tables"]
 
 # In the order of _native/flash/step.hpp.
 _RULES = {"adam": 0, "momentum": 1, "plain": 2, "lion": 3}
@@ -29,6 +30,7 @@ _FORMATS = {
     (torch.float16, None): 4, (torch.float16, torch.int8): 5, (torch.float16, torch.int16): 6,
 }  # fmt: skip
 _TENSOR_COLUMNS, _GROUP_COLUMNS = 11, 14
+GRADIENT = 1  # the column of its address
 
 
 def refusal(slot: Slot) -> str:
@@ -57,18 +59,30 @@ def step_native(slots: list[Slot], threads: int) -> None:
         slots: those for which `refusal` is empty.
         threads: at most so many, of the kernel's own.
     """
+    table, settings, copies = tables(slots)
+    run(table, settings, threads)
+    del copies  # until here the table pointed to them
+
+
+def run(table: np.ndarray, settings: np.ndarray, threads: int) -> None:
+    """Call the kernel; what the table points to must be alive."""
     assert ext is not None
+    ext.flash_step(table, settings, dispatch.isa(), threads)
+
+
+def tables(slots: list[Slot]) -> tuple[np.ndarray, np.ndarray, list[Tensor]]:
+    """The kernel's tables of tensors and of groups, and copies that the first one points to."""
     rows, groups, copies, group = array("Q"), [], [], None
     names: tuple[str | None, ...] = ()
     for position, slot in enumerate(slots):
         if slot.options is not group:
             group = slot.options
-            groups.append(_group_row(slot, position))
+            groups.append(group_row(slot, position))
             names = _names(slot)
         parameter, gradient, state = slot.parameter, slot.gradient, slot.state
         if gradient.stride() != parameter.stride():
             gradient = torch.empty_like(parameter, requires_grad=False).copy_(gradient)
-            copies.append(gradient)  # to live until the kernel is done
+            copies.append(gradient)
         low = state.get("correction")
         rows.extend(
             (
@@ -81,9 +95,8 @@ def step_native(slots: list[Slot], threads: int) -> None:
                 0 if low is None else low.data_ptr(),
             )
         )
-    table = np.frombuffer(rows, dtype=np.uint64).reshape(len(slots), _TENSOR_COLUMNS)
-    settings = np.array(groups, dtype=np.float64).reshape(len(groups), _GROUP_COLUMNS)
-    ext.flash_step(table, settings, dispatch.isa(), threads)
+    table = np.array(rows, dtype=np.uint64).reshape(len(slots), _TENSOR_COLUMNS)
+    return table, np.array(groups, dtype=np.float64).reshape(len(groups), _GROUP_COLUMNS), copies
 
 
 def _names(slot: Slot) -> tuple[str | None, ...]:
@@ -94,7 +107,7 @@ def _names(slot: Slot) -> tuple[str | None, ...]:
     return (*found, *[None] * (4 - len(found)), "step")
 
 
-def _group_row(slot: Slot, first: int) -> tuple[float, ...]:
+def group_row(slot: Slot, first: int) -> tuple[float, ...]:
     """The settings of a group, in the order of step.hpp."""
     o, rule = slot.options, slot.rule
     beta1, beta2 = o["betas"] if rule in ("adam", "lion") else (o.get("momentum", 0.0), 0.0)

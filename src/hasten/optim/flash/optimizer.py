@@ -15,6 +15,7 @@ from . import backends, checkpoint
 from .backends import Choice
 from .companding import check_group_size
 from .numerics import check_steps, largest_weights
+from .plan import plan_for
 from .report import MemoryReport, memory_report
 from .slots import Slot, is_current, local, new_state
 
@@ -97,7 +98,7 @@ class FlashOptimizer(KeepsState):
         if group["decouple_lr"]:
             lr = group["lr"]
             group.setdefault("initial_lr", lr.clone() if isinstance(lr, Tensor) else lr)
-        self.__dict__.pop("_places", None)
+        self._forget_places()
 
     def _check_group(self, group: Mapping[str, Any]) -> None:
         """Refuse options that make no sense; subclasses check those of their rule and call this."""
@@ -130,7 +131,11 @@ class FlashOptimizer(KeepsState):
             NumericsError: with `check_numerics`, see there. Nothing was changed.
         """
         loss = call_closure(closure)
-        self._run(list(self._slots()))
+        plan = self.__dict__.get("_plan")
+        if plan is None or not plan.step(self, torch.get_num_threads()):
+            slots = list(self._slots())
+            self._run(slots)
+            self.__dict__["_plan"] = plan_for(self, slots)
         return loss
 
     @torch.no_grad()
@@ -205,6 +210,10 @@ class FlashOptimizer(KeepsState):
             self.__dict__["_places"] = places
         return places.get(id(parameter))
 
+    def _forget_places(self) -> None:
+        self.__dict__.pop("_places", None)
+        self.__dict__.pop("_plan", None)
+
     def _state_of(self, parameter: Tensor) -> dict[str, Any]:
         """The state of a parameter, made if there is none yet."""
         place = self._place(parameter)
@@ -239,7 +248,7 @@ class FlashOptimizer(KeepsState):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.__dict__.pop("_places", None)
+        self._forget_places()
         call, weights = type(self).__name__, []
         for group in self.param_groups:  # of a checkpoint of torch.optim, or of an older version
             checkpoint.adopt_group(group)
