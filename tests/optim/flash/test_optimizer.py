@@ -326,7 +326,8 @@ def test_step_param_steps_one_parameter() -> None:
 @pytest.mark.parametrize("backend", ["auto", "eager"])
 def test_a_gradient_that_is_not_finite_reaches_its_weight_as_in_torch(bad: float, backend: str) -> None:
     for ours, theirs, options in (
-        (FlashAdamW, torch.optim.AdamW, {}), (FlashSGD, torch.optim.SGD, {"momentum": 0.9}), (FlashSGD, torch.optim.SGD, {})
+        (FlashAdamW, torch.optim.AdamW, {}), (FlashSGD, torch.optim.SGD, {"momentum": 0.9}),
+        (FlashSGD, torch.optim.SGD, {}),
     ):  # fmt: skip
         p, q = one(torch.float32, 100), one(torch.float32, 100)
         optimizer, plain = ours([p], lr=0.1, backend=backend, **options), theirs([q], lr=0.1, **options)
