@@ -309,11 +309,12 @@ def join(optimizer: Any, index: int) -> Tensor:
 
 
 def test_strides_of_single_elements_say_nothing() -> None:
-    """A 1 x 1 kernel lies in memory alike in both formats, with other strides: nothing is encoded again."""
+    """A 1 x 1 kernel lies in memory alike in both formats, with other strides: nothing is lost."""
     one, two = (FlashAdamW([images(order, (8, 6, 1, 1))]) for order in (True, False))
     train(one, 0, 5)
     two.load_state_dict(one.state_dict())
     (left,), (right,) = states(one), states(two)
+    assert left["correction"].stride() != right["correction"].stride() == weights(two)[0].stride()
     assert same_bits(right, left)
 
 
@@ -547,13 +548,16 @@ def test_published_states(bytewidth: int) -> None:
 
 
 def test_a_published_state_that_does_not_fit_leaves_the_weights_alone() -> None:
-    whole = torch.randn(4, 3)
-    good = published(whole, whole, whole.square(), bytewidth=3)
+    whole = torch.ones(4, 3)
+    good = published(whole, whole, whole, bytewidth=3)
+    good["error_bits"] = torch.full((4, 3), 127, dtype=torch.int8)  # half a place up, which we round to the next weight
     bad = {**good, "exp_avg::scales": torch.ones(5, dtype=FP16)}
-    two = FlashAdamW([nn.Parameter(torch.zeros(4, 3, dtype=BF16)) for _ in range(2)])
+    two = FlashAdamW([nn.Parameter(torch.ones(4, 3, dtype=BF16)) for _ in range(2)], lr=1e-5)
     train(two, 0, 1)
     stored = two.state_dict() | {"state": {0: good, 1: bad}}
     refused(stored, "12 codes and 5 scales", two)
+    two.load_state_dict({**stored, "state": {0: good}})
+    assert bool((weights(two)[0] == 1 + 2**-7).all())
 
 
 # Parameters that change between steps --------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def adopt(
         raise refuse(call, "no correction with master_weight_bits=None", low, fix)
     if isinstance(low, Tensor) and low.shape == here.shape:
         placed = zeros_for(here, low.dtype if low.dtype != torch.int32 else torch.int16)  # int32: see export
-        state["correction"] = low if _same_order(low, placed) and low.dtype == placed.dtype else placed.copy_(low)
+        state["correction"] = low if (low.stride(), low.dtype) == (placed.stride(), placed.dtype) else placed.copy_(low)
     for name, value in fresh.items():
         state.setdefault(name, value)
     check_state(call, here, state, group, rule)
@@ -144,7 +144,7 @@ def _adopt_moments(
         elif held.shape != parameter.shape:
             raise refuse(call, f"{name} of shape {tuple(parameter.shape)}", held, _FIX)
         fits = codes_name(name) in state if group["quantize"] else held.dtype == torch.float32
-        if fits and _same_order(held, placed):
+        if fits and held.stride() == placed.stride():
             continue
         value = read_states(state, rule, group["group_size"])[name]
         write_states(state, rule, {name: zeros_for(parameter, torch.float32).copy_(value)}, group)
@@ -162,12 +162,6 @@ def _check_codes(
         value = state.get(form)
         if not isinstance(value, Tensor) or tuple(value.shape) != shape or value.dtype != dtype:
             raise refuse(call, f"{form} of shape {shape} and dtype {dtype}", "none" if value is None else value, _FIX)
-
-
-def _same_order(one: Tensor, two: Tensor) -> bool:
-    """Do two tensors of a shape lie in memory alike? Strides of dimensions of one element say nothing."""
-    strides = zip(one.stride(), two.stride(), one.shape, strict=True)
-    return all(a == b or size == 1 for a, b, size in strides)
 
 
 def _decode_whole(call: str, state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any], rule: str) -> None:
