@@ -30,6 +30,7 @@ NOTE = (
 def memory(
     workload: str,
     *,
+    optimizers: str | None = None,
     arms: str | None = None,
     baseline: str | None = None,
     batch: int | None = None,
@@ -39,12 +40,16 @@ def memory(
 ) -> int:
     """Show what programs need in memory: weights, optimizer state, activations, and the peak of a step.
 
-    Every arm takes three real steps. Nothing is trained to an end.
+    Every arm takes three real steps. Nothing is trained to an end. With a model instead of a workload, or with
+    --optimizers: what each optimizer keeps for this model, counted without allocating it.
 
     Parameters
     ----------
     workload
-        The name of a workload, or a Python file of your own.
+        The name of a workload, a Python file of your own; or a model: gpt_small, resnet50 and the like, or
+        package.module:function.
+    optimizers
+        Names, as in 'adamw,flash_adamw,flash_adamw+release'; 'all' lists every one.
     arms
         As in compare: 'base,ema,both=ema+sam'. Default: the workload's.
     baseline
@@ -59,6 +64,12 @@ def memory(
         Print the result as JSON on standard output.
     """
     offline(no_download)
+    from .optimizers import choices, is_model, show
+
+    if optimizers is not None or is_model(workload):
+        if arms is not None or batch is not None:
+            raise UsageError("memory: expected either --optimizers or --arms and --batch, got both. Leave one out.")
+        return show(workload, choices(optimizers), json=json)
     if batch is not None and batch < 1:
         raise UsageError(f"memory: expected --batch of at least 1, got {batch}.")
     name, programs, chosen = _programs(workload, arms, baseline, device)
