@@ -3,7 +3,7 @@
     gradient    (0.1 + N(0, 1)) times a scale of each element, 1e-3 exp(N(0, 1)); a share of them exactly 0
     fall        in half of the scenarios all gradients are ten times smaller from a third of the run on
     arms        fp32, and three codings of both moments in groups of 32, each of which steps by its own states:
-      published   arXiv 2602.23349: softsign and square-root codes, float16 scales, code 0 allowed for a variance above 0
+      published   arXiv 2602.23349: softsign and square-root codes, float16 scales; a variance above 0 may get code 0
       first fix   codes of at least 1, bfloat16 scales rounded up: no zeroed variance, but rounded to the nearest
       hasten      the codes and scales of hasten.optim.flash, whose scales are rounded with the dither of the step
 
