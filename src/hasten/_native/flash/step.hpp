@@ -19,12 +19,13 @@
 #include "../dispatch.hpp"
 
 // Everything inside a kernel is one function to the compiler: what passes through memory costs more than arithmetic.
-#if defined(__GNUC__) || defined(__clang__)
+// (Not under a sanitizer, whose checks would make minutes of compilation of it.)
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(__SANITIZE_ADDRESS__)
 #define INLINE __attribute__((always_inline)) inline
 #define RARE __attribute__((noinline, cold))
 #else
 #define INLINE inline
-#define RARE
+#define RARE inline
 #endif
 
 namespace hasten::flash {
