@@ -36,7 +36,7 @@ NAN: Any = 0x7FC00000
 HALF_INFINITY: Any = 0x0F800000  # of float16, as the pattern of x * 2^-112
 HALF_NAN: Any = 0x0FC00000
 HUGE: Any = 0x7C800000  # 2^122: a state at or above it counts as not finite
-TINY: Any = 0x00800000  # 2^-126: a group below it is zero
+TINY: Any = 0x08800000  # 2^-110: a group below it is zero
 ROUND: Any = 12582912.0  # 1.5 * 2^23: adding it rounds to a whole number, halves to the even one
 
 _CONSTANTS = (

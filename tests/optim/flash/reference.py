@@ -91,7 +91,7 @@ def stored_scale(largest: float, dither: int) -> float:
     """A group's scale as it is stored, of its largest size."""
     if not largest < 2.0**122:
         return math.nan
-    if largest < 2.0**-126:
+    if largest < 2.0**-110:
         return 0.0
     pattern = int(np.float32(largest).view(np.uint32))
     return float(np.uint32((pattern + dither) >> 16 << 16).view(np.float32))
@@ -104,7 +104,7 @@ def exact_codes(values: np.ndarray, group_size: int, *, is_variance: bool) -> tu
         group = values[start : start + group_size]
         s = float(np.abs(group).max())
         largest.append(s)
-        if not 2.0**-126 <= s < 2.0**122:
+        if not 2.0**-110 <= s < 2.0**122:
             codes.append(np.zeros(len(group)))
         elif is_variance:
             codes.append(np.where(group > 0, np.maximum(255.0 * group / s, 1.0), 0.0))

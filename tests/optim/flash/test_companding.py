@@ -221,13 +221,13 @@ def test_what_is_dense() -> None:
     assert not any(is_dense(y) for y in (x[:, ::2], x[:, 1:], torch.zeros(1).expand(3), x[::2].t()))
 
 
-@pytest.mark.parametrize("scale", [1e-38, 1.2e-38, 1e-37, 1e-30, 1e-20, 1e-8, 1.0, 1e10, 1e30, 5e36])
+@pytest.mark.parametrize("scale", [1e-38, 7e-34, 8e-34, 1e-30, 1e-20, 1e-8, 1.0, 1e10, 1e30, 5e36])
 def test_momentum_over_the_range_of_scales(scale: float) -> None:
     m = gaussian(2, 32)
     m = m / m.abs().amax(1, keepdim=True) * torch.tensor(scale)
     codes, scales = encode_momentum(m)
     back = decode_momentum(codes, scales)
-    if scale < 2.0**-126:
+    if scale < 2.0**-110:
         assert not codes.any()
         assert not scales.any()
     else:

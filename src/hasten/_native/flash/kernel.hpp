@@ -14,12 +14,12 @@ constexpr std::size_t kAhead = 2 * kBlock;  // elements by which memory is asked
 constexpr float kRound = 12582912.0f;      // 1.5 * 2^23: adding it rounds to a whole number, which stands in the low bits
 constexpr float kShift = 8388608.0f;       // 2^23
 constexpr int32_t kAbsolute = 0x7FFFFFFF;
-constexpr int32_t kHuge = 0x7E800000;      // 2^126: a state at or above it counts as not finite
-constexpr int32_t kTiny = 0x00800000;      // 2^-126: a state whose group lies below it is zero
+constexpr int32_t kHuge = 0x7C800000;      // 2^122: a state at or above it counts as not finite
+constexpr int32_t kTiny = 0x08800000;      // 2^-110: a state whose group lies below it is zero
 
 INLINE I absolute(F x) { return V::andi(V::bits(x), V::seti(kAbsolute)); }
 
-// 1 / x for 2^-120 < x < 2^120 with a relative error below 1.4e-4: a straight line through the bits (error e below 5.1 %),
+// 1 / x for 2^-120 < x < 2^125 with a relative error below 1.4e-4: a straight line through the bits (error e below 5.1 %),
 // then one step of third order. It only serves to find codes, which are 127 steps long.
 INLINE F reciprocal(F x) {
     const F y = V::floats(V::subi(V::seti(0x7EF311C7), V::bits(x)));
@@ -327,11 +327,11 @@ INLINE void make_scales(Groups& groups, uint16_t* scales, int runs, int runs_per
         const I most = V::andi(V::bits(V::load(reinterpret_cast<const float*>(groups.most) + run)), V::seti(kAbsolute));
         const I value = V::bits(V::mul(V::floats(most), V::set(unit)));
         const I rounded = V::right<16>(V::addi(value, V::seti(static_cast<int32_t>(dither))));
-        const I stored = V::if_less(most, huge, rounded, V::seti(0x7FC0)), used = V::if_less(most, huge, most, one);
+        const I stored = V::if_less(value, huge, rounded, V::seti(0x7FC0)), used = V::if_less(value, huge, most, one);
         V::store_words(V::if_less(value, tiny, V::seti(0), stored), (plain ? scales : spread) + run);
         V::store(groups.scale + run, V::floats(V::if_less(value, tiny, one, used)));
-        V::storei(groups.most + run, most);
-        highest = V::maxu(highest, most);
+        V::storei(groups.most + run, value);
+        highest = V::maxu(highest, value);
     }
     groups.broken = V::any_above(highest, kHuge - 1);
     if (!plain) {

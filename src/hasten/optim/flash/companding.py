@@ -12,7 +12,7 @@ published one was seen to fail:
 - A variance above zero never gets the code 0. A variance that is rounded to zero beside a momentum that is not makes
   the next step as large as that momentum divided by epsilon. Zero stays zero.
 - Scales are bfloat16, not float16, whose range ends at 2^-25: gradients below it lose their state. States from
-  2^-126 to 5e36 are kept; what lies above counts as not finite.
+  2^-110 to 2^122 (8e-34 to 5e36) are kept; below counts as zero, above as not finite.
 - Scales are rounded with a dither, `S = upper 16 bits of (bits of s + d)`, where `d` walks through 0 .. 2^16 - 1 from
   step to step (golden ratio, so that its values spread evenly). A variance decays by 0.05 % of its root a step, far
   less than a step of either code or scale. Rounded to the nearest, it would stay where it is, for ever: after a fall of
@@ -34,7 +34,7 @@ __all__ = ["GROUP_SIZES", "decode_momentum", "decode_variance", "dither", "encod
 
 GROUP_SIZES = (32, 64, 128, 256, 512)
 
-_LARGEST, _SMALLEST = 2.0**122, 2.0**-126
+_LARGEST, _SMALLEST = 2.0**122, 2.0**-110
 
 
 def dither(step: int) -> int:
