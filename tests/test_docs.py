@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINKED = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "LOG.md"]
 FENCE = re.compile(
-    r"(?:^<!-- (?P<word>[a-z-]+): *(?P<value>.*?) *-->\n)?^```(?P<lang>\S*)\n(?P<code>.*?)^```$", re.M | re.S
+    r"(?:^<!-- (?P<word>[a-z-]+): *(?P<value>[^\n]*?) *-->\n)?^```(?P<lang>\S*)\n(?P<code>.*?)^```$", re.M | re.S
 )
 
 

@@ -31,6 +31,7 @@ PRINTS = {  # what a reader is after, in each example's output
     "03_own_workload": r"^ema ",
     "04_write_a_method": r"^noise ",
     "05_own_logs": r"new pays at [\s\S]*times as fast",
+    "06_flash_optimizer": r"^FlashAdamW: 7\.13 bytes [\s\S]*^FlashAdamW, released: 5\.[\s\S]*^total .* 5\.1258 per",
     # The first point of a cyclic curve is a separate run, and a branch curve shares its trunk.
     "bench/01_branch_curves": r"separate .* 517 steps\n  branch .* 354 steps\n  cyclic +0\.\d+ \+0\.000 .* 320 steps",
     # What was put in: smooth and mix overlap by 0.010.
