@@ -1,9 +1,14 @@
 #include "step.hpp"
 
+#include <atomic>
 #include <cmath>
 #include <exception>
 #include <thread>
 #include <vector>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <dlfcn.h>
+#endif
 
 namespace hasten::flash {
 namespace {
@@ -90,6 +95,72 @@ void run(const std::vector<Tensor>& tensors, Blocks kernel, std::size_t first, s
     }
 }
 
+// Each thread has one run of blocks, the same in every step: on a machine with several memories what a thread touches
+// stays near it. It takes them in pieces, and who is done helps the others, since a core may be busy with something else.
+class Shares {
+public:
+    Shares(std::size_t total, std::size_t threads) : next_(threads), end_(threads) {
+        for (std::size_t i = 0; i < threads; ++i) {
+            next_[i] = total * i / threads;
+            end_[i] = total * (i + 1) / threads;
+        }
+    }
+
+    // The next piece for a thread; false if all is done.
+    bool take(std::size_t thread, std::size_t& first, std::size_t& last) {
+        for (std::size_t i = 0; i < end_.size(); ++i) {
+            const std::size_t share = (thread + i) % end_.size();
+            first = next_[share].fetch_add(kPiece);
+            if (first >= end_[share]) continue;
+            last = first + kPiece < end_[share] ? first + kPiece : end_[share];
+            return true;
+        }
+        return false;
+    }
+
+private:
+    static constexpr std::size_t kPiece = 128;  // blocks: some 40 microseconds
+    std::vector<std::atomic<std::size_t>> next_;
+    std::vector<std::size_t> end_;
+};
+
+#if defined(__unix__) || defined(__APPLE__)
+// The OpenMP pool of this process, if there is one: as a rule torch's, which loads its runtime for everybody to see. Its
+// threads go on spinning for some milliseconds after torch's last work, so that they are there for the next. Threads of
+// our own would share the cores with them.
+using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+using ThreadNumber = int (*)();
+
+template <typename Work>
+bool in_pool(std::size_t threads, const Work& work) {
+    static const auto run = reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+    static const auto number = reinterpret_cast<ThreadNumber>(dlsym(RTLD_DEFAULT, "omp_get_thread_num"));
+    if (run == nullptr || number == nullptr) return false;
+    const auto each = [](void* data) { (*static_cast<const Work*>(data))(static_cast<std::size_t>(number())); };
+    run(each, const_cast<Work*>(&work), static_cast<unsigned>(threads), 0);
+    return true;
+}
+#else
+template <typename Work>
+bool in_pool(std::size_t, const Work&) {
+    return false;
+}
+#endif
+
+// Calls work(0) .. work(threads - 1) at the same time, or as many of them as there are threads to be had. Without a pool
+// threads are made anew, some 30 microseconds each against milliseconds of work.
+template <typename Work>
+void parallel(std::size_t threads, const Work& work) {
+    if (in_pool(threads, work)) return;
+    std::vector<std::thread> others;
+    try {
+        for (std::size_t thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+    } catch (const std::exception&) {  // those that there are do the rest
+    }
+    work(0);
+    for (std::thread& other : others) other.join();
+}
+
 }  // namespace
 
 #if defined(HASTEN_X86)
@@ -116,21 +187,12 @@ void step(const uint64_t* rows, std::size_t tensor_count, const double* groups, 
     const std::size_t useful = total / kBlocksPerThread;
     if (threads > useful) threads = useful;
     if (threads <= 1) return run(tensors, kernel, 0, total);
-    // Each thread takes one run of blocks, the same in every step: on a machine with several memories what a thread
-    // touches stays near it. Threads are made anew for every step, some 30 microseconds each against milliseconds of
-    // work: there is no pool that a fork could lose.
-    std::vector<std::thread> others;
-    std::size_t started = 1;
-    try {
-        for (; started < threads; ++started) {
-            others.emplace_back(run, std::cref(tensors), kernel, total * started / threads,
-                                total * (started + 1) / threads);
-        }
-    } catch (const std::exception&) {  // no thread to be had: this one does the rest
-    }
-    run(tensors, kernel, 0, total / threads);
-    if (started < threads) run(tensors, kernel, total * started / threads, total);
-    for (std::thread& other : others) other.join();
+    Shares shares(total, threads);
+    const auto work = [&](std::size_t thread) {
+        std::size_t first, last;
+        while (shares.take(thread, first, last)) run(tensors, kernel, first, last);
+    };
+    parallel(threads, work);
 }
 
 }  // namespace hasten::flash
