@@ -16,7 +16,7 @@ from hasten.optim.flash.plan import Plan
 
 pytestmark = pytest.mark.skipif(ext is None, reason="no compiled module")
 
-SHAPES = ((40, 3), (513,), (7,))
+SHAPES = ((40, 3), (513,), (7,), (8, 8))
 
 
 def made(**options: Any) -> tuple[list[nn.Parameter], FlashAdamW]:
@@ -109,8 +109,49 @@ def _another_parameter(parameters: list[nn.Parameter], optimizer: FlashAdamW) ->
     optimizer.add_param_group({"params": [extra]})
 
 
+def _state_shared(parameters: list[nn.Parameter], optimizer: FlashAdamW) -> None:
+    for value in optimizer.state[
+        parameters[0]
+    ].values():  # as a queue to another process does: new memory, same objects
+        if isinstance(value, Tensor):
+            value.share_memory_()
+
+
+def _new_memory_of_a_state(parameters: list[nn.Parameter], optimizer: FlashAdamW) -> None:
+    codes = optimizer.state[parameters[1]]["exp_avg_sq_codes"]
+    codes.data = codes.data.clone()
+
+
+def _member_replaced(parameters: list[nn.Parameter], optimizer: FlashAdamW) -> None:
+    gradient = parameters[0].grad
+    parameters[0] = nn.Parameter(parameters[0].detach().clone())
+    parameters[0].grad = gradient
+    optimizer.param_groups[0]["params"][0] = parameters[0]
+
+
+def _member_appended(parameters: list[nn.Parameter], optimizer: FlashAdamW) -> None:
+    parameters.append(nn.Parameter(torch.ones(5).bfloat16()))
+    parameters[-1].grad = torch.ones(5).bfloat16()
+    optimizer.param_groups[1]["params"].append(parameters[-1])
+
+
+def _group_replaced(parameters: list[nn.Parameter], optimizer: FlashAdamW) -> None:
+    optimizer.param_groups[0] = {**optimizer.param_groups[0], "lr": 0.5}
+
+
+def _negative_view(parameters: list[nn.Parameter], optimizer: FlashAdamW) -> None:
+    gradient = parameters[1].grad
+    assert gradient is not None
+    parameters[1].grad = torch._neg_view(-gradient)
+
+
+def _turned(parameters: list[nn.Parameter], optimizer: FlashAdamW) -> None:
+    parameters[3].data = parameters[3].data.t()  # its gradient stays as it lies
+
+
 CHANGES = [_new_memory, _fewer, _other_strides, _state_replaced, _tensor_replaced, _loaded, _eager, _careful,
-           _another_parameter]  # fmt: skip
+           _another_parameter, _state_shared, _new_memory_of_a_state, _member_replaced, _member_appended,
+           _group_replaced, _negative_view, _turned]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__.lstrip("_"))
@@ -132,6 +173,29 @@ def test_what_differs_is_seen(change: Callable[..., None], monkeypatch: pytest.M
     assert same(*results)
 
 
+def test_members_that_are_exchanged_are_the_ones_that_move() -> None:
+    parameters, optimizer = made()
+    old = parameters[0]
+    for seed in range(2):
+        gradients(parameters, seed)
+        optimizer.step()
+    _member_replaced(parameters, optimizer)
+    before = [old.detach().clone(), parameters[0].detach().clone()]
+    old.grad = torch.ones_like(old)
+    optimizer.step()
+    assert torch.equal(old, before[0])
+    assert not torch.equal(parameters[0], before[1])
+
+
+def test_states_that_are_shared_with_a_process_go_on() -> None:
+    parameters, optimizer = made()
+    for seed in range(4):
+        gradients(parameters, seed)
+        optimizer.step()
+        _state_shared(parameters, optimizer)
+    assert float(optimizer.state[parameters[0]]["step"]) == 4.0
+
+
 def test_options_of_a_group_count_at_once() -> None:
     parameters, optimizer = made(weight_decay=0.0)
     gradients(parameters, 0)
@@ -141,7 +205,7 @@ def test_options_of_a_group_count_at_once() -> None:
     gradients(parameters, 1)
     optimizer.step()
     moved = [not torch.equal(a, p) for a, p in zip(before, parameters, strict=True)]
-    assert moved == [False, False, True]
+    assert moved == [False, False, True, True]
 
 
 def test_a_silent_parameter_is_noticed_when_it_speaks() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.optim.flash.cases import prepared, randn
+from tests.optim.flash.cases import contents, prepared, randn, same
 from torch import nn
 
 from hasten.optim.flash import FlashAdamW, join_weight
@@ -15,6 +15,7 @@ from hasten.optim.flash.slots import (
     check_state,
     codes_name,
     correction_dtype,
+    is_current,
     local,
     new_state,
     read_states,
@@ -129,6 +130,67 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     with pytest.raises(TypeError, match=r"parameters of dtype bfloat16, .*low bits.*, got .*float16"):
         check_state("Optimizer", p.half(), new_state(p, "adam", group()), group(), "adam")
     check_state("Optimizer", p, new_state(p, "adam", group()), group(), "adam")
+
+
+def test_every_tensor_of_a_state_is_looked_at_before_a_step() -> None:
+    p = torch.zeros(40, 2, dtype=torch.bfloat16)
+    changes: list[tuple[str, Any]] = [
+        ("step", 5), ("step", torch.zeros((), dtype=torch.int64)), ("step", torch.zeros(2)),
+        ("correction", torch.zeros(39, 2, dtype=torch.int8)), ("correction", torch.zeros(2, 40, dtype=torch.int8).t()),
+        ("exp_avg_codes", torch.zeros(39, 2, dtype=torch.int8)), ("exp_avg_codes", torch.zeros(40, 2)),
+        ("exp_avg_codes", None), ("exp_avg_codes", torch.zeros(40, 2, dtype=torch.int8, device="meta")),
+        ("exp_avg_sq_codes", torch.zeros(1, 2, dtype=torch.uint8)),
+        ("exp_avg_scales", torch.zeros(2, dtype=torch.bfloat16)), ("exp_avg_scales", torch.zeros(3)),
+        ("exp_avg_sq_scales", torch.zeros(6, dtype=torch.bfloat16)[::2]), ("exp_avg_sq_scales", None),
+        ("exp_avg_sq_scales", torch.zeros(3, dtype=torch.bfloat16, device="meta")), ("weight_digits", 10),
+    ]  # fmt: skip
+    assert is_current(p, new_state(p, "adam", group()), group(), "adam")
+    for name, value in changes:
+        assert not is_current(p, {**new_state(p, "adam", group()), name: value}, group(), "adam"), (name, value)
+    state = new_state(p, "adam", group())
+    assert not is_current(p, state, group(group_size=64), "adam")
+    assert not is_current(torch.zeros(41, 2, dtype=torch.bfloat16), state, group(), "adam")
+    plain = group(quantize=False)
+    assert is_current(p, new_state(p, "adam", plain), plain, "adam")
+    assert not is_current(p, {**new_state(p, "adam", plain), "exp_avg_sq": torch.zeros(39, 2)}, plain, "adam")
+    gaps = torch.zeros(40, 4, dtype=torch.bfloat16)[:, ::2]
+    assert is_current(gaps, new_state(gaps, "adam", group()), group(), "adam")
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_a_parameter_of_another_size_or_a_state_of_other_groups_is_refused_before_anything_is_written(
+    backend: str,
+) -> None:
+    for resized in (torch.zeros(3000, 2), torch.zeros(3, 2)):
+        p, optimizer = prepared("bf16c8", "adam", shape=(40, 2), backend=backend)
+        optimizer.step()
+        p.grad = None
+        p.data = resized.bfloat16()
+        p.grad = torch.ones_like(p)
+        with pytest.raises(
+            ValueError, match=r"expected exp_avg_codes of shape \(\d+, 2\).*got Tensor of shape \(40, 2\)"
+        ):
+            optimizer.step()
+        assert torch.equal(p.detach(), resized.bfloat16())
+    for before, after in ((32, 256), (256, 32)):
+        p, optimizer = prepared("bf16c8", "adam", backend=backend, group_size=before)
+        optimizer.step()
+        optimizer.param_groups[0]["group_size"] = after
+        with pytest.raises(ValueError, match="expected exp_avg_scales of shape"):
+            optimizer.step()
+
+
+def test_what_can_be_set_right_in_a_state_is_set_right() -> None:
+    p, optimizer = prepared("bf16c8", "adam", t=3)
+    q, other = prepared("bf16c8", "adam", t=3)
+    state = other.state[q]
+    for name in ("exp_avg_scales", "exp_avg_sq_scales"):
+        apart = torch.empty(2 * len(state[name]), dtype=torch.bfloat16)[::2]
+        state[name] = apart.copy_(state[name])
+    state["step"] = 3
+    optimizer.step()
+    other.step()
+    assert same(contents(p, optimizer), contents(q, other))
 
 
 def test_a_slot_steps_the_local_shard() -> None:

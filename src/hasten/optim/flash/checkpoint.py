@@ -59,7 +59,11 @@ def adopt(
         _decode_whole(call, state, parameter, group, rule)
     for name, value in list(state.items()):
         if isinstance(value, Tensor):
-            state[name] = part_of(value, parameter)
+            value = part_of(value, parameter)
+            # The tensors lie where the parameter does (it may have moved), and kernels read scales one after the other.
+            state[name] = value if name == "step" else value.to(here.device)
+            if str(name).endswith(scales_name("")):
+                state[name] = state[name].contiguous()
         elif value is None or value == {}:  # torch's SGD before its first step; names without a value, once flattened
             del state[name]
     if is_published(state):

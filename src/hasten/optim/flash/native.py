@@ -47,6 +47,8 @@ def refusal_of_layout(slot: Slot) -> str:
         return f"its gradient is {gradient.dtype}, the parameter {parameter.dtype}"
     if not (parameter.is_contiguous() or is_dense(parameter)):
         return "it does not fill its memory without gaps"
+    if parameter.is_neg():
+        return "it is a negative view"
     if slot.group["group_size"] not in GROUP_SIZES:
         return f"the kernel does not know groups of {slot.group['group_size']}"
     return ""

@@ -178,7 +178,8 @@ class FlashOptimizer(KeepsState):
                 state.update(new_state(local(parameter), rule, group))
             elif not is_current(local(parameter), state, group, rule):
                 checkpoint.adopt(call, state, parameter, group, rule, complete=False)
-            yield Slot(parameter, local(gradient), state, group, options, rule, index)
+            # Kernels read memory, in which a negative view (of torch's complex numbers) has the other sign.
+            yield Slot(parameter, local(gradient).resolve_neg(), state, group, options, rule, index)
 
     def _rule_of(self, group: Mapping[str, Any]) -> str:
         """The rule by which a group is stepped."""

@@ -7,6 +7,7 @@ where it was: this is asked of every parameter before a step, and if anything di
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,13 @@ class Plan:
     def __init__(self, optimizer: FlashOptimizer, slots: list[Slot]) -> None:
         self.table, self.settings, copies = native.tables(slots)
         assert not copies
-        self.entries = [
-            (p, p.data_ptr(), p.numel(), p.stride(), p.dtype, slot.state, tuple(map(id, slot.state.values())))
-            for slot in slots
-            for p in (slot.owner,)
-        ]
-        self.alive = [list(slot.state.values()) for slot in slots]  # what the table points to
+        self.owners = [slot.owner for slot in slots]
+        self.kept = [slot.state for slot in slots]
+        self.entries = [entry for state in self.kept for entry in state.values()]
+        self.tensors = [*self.owners, *(entry for entry in self.entries if isinstance(entry, Tensor))]
+        self.addresses = list(map(Tensor.data_ptr, self.tensors))
+        self.layout = _layout(self.owners)
+        self.members = _members(optimizer)
         self.states = [id(state) for state in optimizer.state.values()]
         stepped = {id(slot.owner) for slot in slots}
         self.others = [p for group in optimizer.param_groups for p in group["params"] if id(p) not in stepped]
@@ -45,34 +47,36 @@ class Plan:
 
     def step(self, optimizer: FlashOptimizer, threads: int) -> bool:
         """Step, if everything is where it was; False, and nothing done, if not."""
-        addresses = self._gradients(optimizer) if _wants_kernel(optimizer) else None
-        if addresses is None:
+        gradients = self._gradients(optimizer) if _wants_kernel(optimizer) else None
+        if gradients is None:
             return False
         for row, (group, slot, shaping) in enumerate(self.groups):
             if _shaping(group) != shaping:
                 return False
             slot.options = optimizer._options(group)
             self.settings[row, 1:] = native.group_row(slot, 0)[1:]
-        self.table[:, native.GRADIENT] = addresses
+        self.table[:, native.GRADIENT] = [gradient.data_ptr() for gradient in gradients]
         native.run(self.table, self.settings, threads)
+        del gradients  # until here: another thread may clear them while the kernel runs
         return True
 
-    def _gradients(self, optimizer: FlashOptimizer) -> list[int] | None:
-        """Where the gradients are; None if a parameter, its gradient or its state is not as it was."""
+    def _gradients(self, optimizer: FlashOptimizer) -> list[Tensor] | None:
+        """The gradients; None if a group, a parameter, its gradient or its state is not as it was."""
+        if not _identical(_members(optimizer), self.members):
+            return None
         if [id(state) for state in optimizer.state.values()] != self.states:
+            return None
+        if not _identical([entry for state in self.kept for entry in state.values()], self.entries):
+            return None
+        # A tensor may get other memory and stay the same object: share_memory_(), or a queue to another process.
+        if list(map(Tensor.data_ptr, self.tensors)) != self.addresses or _layout(self.owners) != self.layout:
             return None
         if any(p.grad is not None for p in self.others):
             return None
-        addresses = []
-        for parameter, address, size, strides, dtype, state, ids in self.entries:
-            gradient = parameter.grad
-            if gradient is None or gradient.layout is not torch.strided:
-                return None
-            same = gradient.dtype is dtype and gradient.numel() == size and gradient.stride() == strides
-            if not same or parameter.data_ptr() != address or tuple(map(id, state.values())) != ids:
-                return None
-            addresses.append(gradient.data_ptr())
-        return addresses
+        gradients: list[Any] = [p.grad for p in self.owners]
+        if any(gradient is None or gradient.layout is not torch.strided for gradient in gradients):
+            return None
+        return None if _layout(gradients) != self.layout or any(map(Tensor.is_neg, gradients)) else gradients
 
 
 def plan_for(optimizer: FlashOptimizer, slots: list[Slot]) -> Plan | None:
@@ -96,3 +100,16 @@ def _wants_kernel(optimizer: FlashOptimizer) -> bool:
 
 def _shaping(group: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(group.get(name) for name in _SHAPING)
+
+
+def _members(optimizer: FlashOptimizer) -> list[Any]:
+    """The groups, each with its parameters: who edits these lists by hand does not tell."""
+    return [member for group in optimizer.param_groups for member in (group, *group["params"])]
+
+
+def _identical(one: list[Any], two: list[Any]) -> bool:
+    return len(one) == len(two) and all(map(operator.is_, one, two))
+
+
+def _layout(tensors: list[Tensor]) -> list[Any]:
+    return [*map(Tensor.numel, tensors), *map(Tensor.stride, tensors), *(x.dtype for x in tensors)]

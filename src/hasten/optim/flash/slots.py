@@ -102,18 +102,40 @@ def new_state(parameter: Tensor, rule: str, group: Mapping[str, Any]) -> dict[st
 def is_current(parameter: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], rule: str) -> bool:
     """Is the state (in the form of this room) still the parameter's (local)? Looked at in every step, so in few words.
 
-    A model that is cast, or gets another memory format, keeps its parameters but not their tensors; options of a group
-    may be changed at any time.
+    A model that is cast, moved, or gets another memory format or size, keeps its parameters but not their tensors;
+    options of a group may be changed at any time, and states by anybody. Kernels write where these tensors lie, so all
+    of them are asked.
     """
     correction = state.get("correction")
-    if (None if correction is None else correction.dtype) != correction_dtype(parameter, group):
+    wanted = correction_dtype(parameter, group)
+    if (None if correction is None else correction.dtype) != wanted:
         return False
-    if correction is not None and state.get("weight_digits") != WEIGHT_DIGITS[parameter.dtype]:
+    if wanted is not None and state.get("weight_digits") != WEIGHT_DIGITS[parameter.dtype]:
         return False
-    for name in MOMENTS[rule]:  # one tells for all
-        held = state.get(codes_name(name) if group["quantize"] else name)
-        return held is not None and held.stride() == parameter.stride()
-    return correction is None or correction.stride() == parameter.stride()
+    counter, like = state.get("step"), []
+    if not isinstance(counter, Tensor) or counter.dtype != torch.float32 or counter.numel() != 1:
+        return False
+    device = parameter.device
+    for name, is_variance in MOMENTS[rule].items():
+        if not group["quantize"]:
+            like.append((state.get(name), torch.float32))
+            continue
+        like.append((state.get(codes_name(name)), torch.uint8 if is_variance else torch.int8))
+        scales, groups = state.get(scales_name(name)), group_count(parameter.numel(), group["group_size"])
+        if not isinstance(scales, Tensor) or (scales.dtype, scales.shape) != (torch.bfloat16, (groups,)):
+            return False
+        if scales.device != device or not scales.is_contiguous():
+            return False
+    if wanted is not None:
+        like.append((correction, wanted))
+    shape, strides = parameter.shape, parameter.stride()
+    dense = is_dense(parameter)  # else the state is contiguous
+    for value, dtype in like:
+        if not isinstance(value, Tensor) or value.dtype != dtype or value.shape != shape or value.device != device:
+            return False
+        if value.stride() != strides if dense else not value.is_contiguous():
+            return False
+    return True
 
 
 def read_states(state: Mapping[str, Any], rule: str, group_size: int) -> dict[str, Tensor]:
