@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,6 +89,18 @@ def test_a_model_from_the_command_line(hasten: Hasten) -> None:
     data = json.loads(out)
     assert [row["name"] for row in data["optimizers"]] == ["sgd", "flash_sgd"]
     assert data["optimizers"][0]["parameters"] == 17_890
+
+
+def test_a_model_of_the_folder_one_is_in(hasten: Hasten, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_model_of_mine.py").write_text("from torch import nn\n\n\ndef build():\n    return nn.Linear(9, 3)\n")
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", [entry for entry in before if entry])  # as in an installed command
+    status, out, _ = hasten("a_model_of_mine:build", "--optimizers", "adamw")
+    monkeypatch.delitem(sys.modules, "a_model_of_mine")
+    assert status == 0
+    assert "a_model_of_mine:build, 30 parameters" in out
+    assert str(tmp_path) not in sys.path
 
 
 @pytest.mark.parametrize(("words", "told"), [

@@ -18,7 +18,7 @@ from .arms import parse_arms
 if TYPE_CHECKING:
     from hasten.bench.memory import Footprint
 
-__all__ = ["amount", "memory", "table"]
+__all__ = ["aligned", "amount", "memory", "table"]
 
 VERSION = 1  # of the JSON
 NOTE = (
@@ -47,7 +47,7 @@ def memory(
     ----------
     workload
         The name of a workload, a Python file of your own; or a model: gpt_small, resnet50 and the like, or
-        package.module:function.
+        module:function for one of your own, of this folder or installed.
     optimizers
         Names, as in 'adamw,flash_adamw,flash_adamw+release'; 'all' lists every one.
     arms
@@ -171,7 +171,7 @@ def table(found: Mapping[str, Footprint], baseline: str, *, width: int = 100) ->
         blocks[-1] += pair
     legend = [f"{part.name}: {part.what}" for part in base.parts]
     notes = [line for text in (*legend, NOTE) for line in textwrap.wrap(text, width, subsequent_indent="  ")]
-    return "\n\n".join([*("\n".join(_lines(block)) for block in blocks), "\n".join(notes)])
+    return "\n\n".join([*("\n".join(aligned(block)) for block in blocks), "\n".join(notes)])
 
 
 def _rows(base: Footprint) -> list[_Row]:
@@ -207,8 +207,12 @@ def _width(columns: list[list[str]]) -> int:
     return sum(max(map(len, column)) + 2 for column in columns) - 2
 
 
-def _lines(columns: list[list[str]]) -> list[str]:
-    """Labels flush left, everything else flush right."""
+def aligned(columns: list[list[str]]) -> list[str]:
+    """The lines of a table of these columns: labels (the first column) flush left, everything else flush right.
+
+    >>> aligned([["", "adamw"], ["bytes", "16"]])
+    ['       bytes', 'adamw     16']
+    """
     labels, *others = columns
     aligned = [[label.ljust(max(map(len, labels))) for label in labels]]
     aligned += [[cell.rjust(max(map(len, column))) for cell in column] for column in others]

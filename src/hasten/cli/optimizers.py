@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json as json_
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from . import UsageError
@@ -42,8 +45,9 @@ def show(model: str, names: tuple[str, ...], *, json: bool) -> int:
     if not names:
         raise UsageError("memory: expected names of optimizers, got none. Leave --optimizers out for the usual ones.")
     try:
-        build = model_of(model)
-        found = [optimizer_footprint(build, name) for name in names]
+        with _modules_of_this_folder():
+            build = model_of(model)
+            found = [optimizer_footprint(build, name) for name in names]
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
     if json:
@@ -56,9 +60,19 @@ def show(model: str, names: tuple[str, ...], *, json: bool) -> int:
     return 0
 
 
+@contextmanager
+def _modules_of_this_folder() -> Iterator[None]:
+    """Import from the current folder first, as `python -m` does; an installed command does not by itself."""
+    sys.path.insert(0, folder := os.getcwd())
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
 def table(found: list[OptimizerFootprint]) -> str:
     """One optimizer a line, the first one the measure of the others."""
-    from .memory import _lines, amount
+    from .memory import aligned, amount
 
     base = found[0]
     rows = [["", "weights", "gradients", "state", "total", "per parameter", f"of {base.name}"]]
@@ -66,4 +80,4 @@ def table(found: list[OptimizerFootprint]) -> str:
         sizes = [amount(size) for size in (one.weights, one.gradients, one.state, one.total)]
         share = one.total / base.total if base.total else 1.0
         rows.append([one.name, *sizes, f"{one.bytes_per_parameter:.2f}", f"{100 * share:.0f} %"])
-    return "\n".join([*_lines([list(column) for column in zip(*rows, strict=True)]), "", NOTE])
+    return "\n".join([*aligned([list(column) for column in zip(*rows, strict=True)]), "", NOTE])
