@@ -10,19 +10,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .._core.checks import check, fraction, positive, refuse, whole
+from ._wrappers import unwrapped
 
 __all__ = ["EMA"]
-
-
-def _raw(model: nn.Module) -> nn.Module:
-    """The module inside torch.compile and data-parallel wrappers."""
-    while True:
-        if hasattr(model, "_orig_mod"):
-            model = model._orig_mod  # type: ignore[assignment]
-        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        else:
-            return model
 
 
 def _averageable(model: nn.Module) -> dict[str, Tensor]:
@@ -78,7 +68,7 @@ class EMA:
         self.start = fraction("EMA", "start", start)
         check(start < 1, "EMA", "start < 1", start, "Pass start= a value below 1.")
         self.update_interval = whole("EMA", "update_interval", update_interval, low=1)
-        self.model = _raw(model)
+        self.model = unwrapped(model)
         self.averages: dict[str, Tensor] = {}
         self.last: float | None = None  # time of the last update
         self.calls = 0
@@ -126,7 +116,7 @@ class EMA:
         Raises:
             ValueError: an average has no counterpart of the same shape in `model`.
         """
-        averaged = copy.deepcopy(_raw(model))
+        averaged = copy.deepcopy(unwrapped(model))
         self._check_fit("EMA.evaluated", averaged, self.averages)
         targets = _averageable(averaged)
         for name, value in self.averages.items():
@@ -135,7 +125,7 @@ class EMA:
 
     def rebind(self, model: nn.Module, optimizer: Any = None) -> None:
         """Average this model from now on; what is averaged so far is kept, by name."""
-        raw = _raw(model)
+        raw = unwrapped(model)
         self._check_fit("EMA.rebind", raw, self.averages)
         self.model = raw
 

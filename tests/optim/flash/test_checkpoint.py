@@ -659,6 +659,20 @@ def test_the_first_step_starts_from_the_whole_weights() -> None:
         assert same_bits(value, whole.state_dict()[name])
 
 
+def test_whole_weights_have_the_names_of_the_bare_model() -> None:
+    model = nn.Sequential(nn.Linear(4, 3))
+    whole = {name: value.clone() for name, value in model.state_dict().items()}
+    cast_model(model)
+    optimizer = FlashAdamW(model.parameters(), master_weight_bits=32)
+    wrapped = torch.compile(nn.DataParallel(model))
+    for names in (whole, dict(zip(wrapped.state_dict(), whole.values(), strict=True))):
+        optimizer.set_fp32_model_state_dict(model, {name: torch.zeros_like(value) for name, value in whole.items()})
+        optimizer.set_fp32_model_state_dict(wrapped, names)
+        found = optimizer.get_fp32_model_state_dict(wrapped)
+        assert found.keys() == whole.keys()
+        assert all(torch.equal(found[name], value) for name, value in whole.items())
+
+
 def test_frozen_weights_and_those_of_others_are_rounded_and_get_no_state() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)).to(BF16)
     model[1].requires_grad_(False)

@@ -147,6 +147,15 @@ def test_mixed_dtypes_in_a_group_and_frozen_parameters() -> None:
     assert optimizer.explain()[3].backend == "eager"
 
 
+def test_a_look_makes_no_state() -> None:
+    p, q = one(), one()
+    optimizer = FlashAdamW([{"params": [p]}, {"params": [q], "group_size": 64}])
+    assert optimizer.explain() == {}, "no gradient, nothing to step"
+    q.grad = torch.ones_like(q)
+    assert set(optimizer.explain()) == {1}
+    assert not optimizer.state
+
+
 def test_gradients_of_another_dtype() -> None:
     """torch allows none but the parameter's own unless asked; whoever sets one wider is stepped as well."""
     p, q = one(), one()

@@ -35,7 +35,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..._core.checks import refuse, refuse_type
 from ..._core.surgery import NoEffectWarning, Report
-from ._wrappers import wrapper_of
+from .._wrappers import unwrapped, wrapper_of
 
 __all__ = ["cast_floats", "cast_model"]
 
@@ -250,7 +250,7 @@ def cast_model(
     Source: arXiv 2602.23349.
     """
     _refuse_what_cannot_be_cast(model, dtype)
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps: names without its prefix
+    model = unwrapped(model)  # names without the prefix of torch.compile
     full = _matches(model, full_precision_layers, "full_precision_layers")
     recast = _matches(model, full_precision_recast_layers, "full_precision_recast_layers")
     modules = dict(model.named_modules(remove_duplicate=False))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..._core.checks import refuse, refuse_type
 from .._options import number
+from .._wrappers import unwrapped
 from .companding import group_count
 from .compat import is_published, read_published
 from .rules import MOMENTS
@@ -281,10 +282,6 @@ def export_to_torch(state_dict: dict[str, Any], optimizer: Any) -> dict[str, Any
 # Models in float32 ----------------------------------------------------------------------------------------------------
 
 
-def _raw(model: nn.Module) -> nn.Module:
-    return model.module if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else model
-
-
 def _held(optimizer: Any) -> set[int]:
     return {id(p) for group in optimizer.param_groups for p in group["params"]}
 
@@ -294,7 +291,7 @@ def get_fp32(model: nn.Module, optimizer: Any) -> dict[str, Any]:
     """`FlashOptimizer.get_fp32_model_state_dict`."""
     found: dict[str, Any] = {}
     held = _held(optimizer)
-    for name, value in _raw(model).state_dict(keep_vars=True).items():
+    for name, value in unwrapped(model).state_dict(keep_vars=True).items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
             found[name] = value.detach().clone() if isinstance(value, Tensor) else value
             continue
@@ -308,7 +305,10 @@ def get_fp32(model: nn.Module, optimizer: Any) -> dict[str, Any]:
 def set_fp32(model: nn.Module, optimizer: Any, state_dict: Mapping[str, Any]) -> None:
     """`FlashOptimizer.set_fp32_model_state_dict`."""
     call = "set_fp32_model_state_dict"
-    targets = _raw(model).state_dict(keep_vars=True)
+    targets = model.state_dict(keep_vars=True)
+    if targets.keys() != state_dict.keys():  # those of a wrapper are as good as the model's own
+        model = unwrapped(model)
+        targets = model.state_dict(keep_vars=True)
     missing, extra = sorted(targets.keys() - state_dict.keys()), sorted(state_dict.keys() - targets.keys())
     if missing or extra:
         fix = "Pass the state of a model of the same architecture."
@@ -326,7 +326,7 @@ def set_fp32(model: nn.Module, optimizer: Any, state_dict: Mapping[str, Any]) ->
         value = state_dict[name]
         if not isinstance(target, Tensor):
             owner, _, _ = name.rpartition(".")
-            _raw(model).get_submodule(owner).set_extra_state(value)
+            model.get_submodule(owner).set_extra_state(value)
             continue
         value = part_of(value, target).to(local(target).device)
         if id(target) in held and target.requires_grad and target.is_floating_point():

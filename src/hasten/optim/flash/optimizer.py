@@ -232,7 +232,14 @@ class FlashOptimizer(KeepsState):
         Raises:
             ValueError: a backend was asked for that cannot step one of them.
         """
-        return {slot.index: backends.choose(slot, self.backend) for slot in self._slots()}
+        found, call = {}, type(self).__name__
+        parameters = ((group, parameter) for group in self.param_groups for parameter in group["params"])
+        for index, (group, parameter) in enumerate(parameters):
+            gradient = dense_gradient(call, parameter)
+            if gradient is not None:  # a slot without its state, which is not made for a look
+                slot = Slot(parameter, local(gradient), {}, group, group, self._rule_of(group), index)
+                found[index] = backends.choose(slot, self.backend)
+        return found
 
     def memory_report(self) -> MemoryReport:
         """Bytes of weights, gradients and state, counted from the live tensors, by kind."""
@@ -292,19 +299,22 @@ class FlashOptimizer(KeepsState):
         """`model.state_dict()` with whole float32 weights: every 16-bit weight joined with its correction.
 
         Args:
-            model: the model whose parameters this optimizer holds; DistributedDataParallel is looked through. Sharded
-                parameters (FSDP2) give DTensors. float64 stays float64.
+            model: the model whose parameters this optimizer holds; names are those of the bare model, without what
+                torch.compile and DistributedDataParallel put before them. Sharded parameters (FSDP2) give DTensors.
+                float64 stays float64.
         """
         return checkpoint.get_fp32(model, self)
 
     def set_fp32_model_state_dict(self, model: torch.nn.Module, state_dict: Mapping[str, Tensor]) -> None:
         """Put float32 weights into a model of 16-bit weights and what they lose into the corrections.
 
-        Call it after `cast_model` to start from float32 weights without a loss.
+        Call it after `cast_model` to start from float32 weights without a loss; where a state is loaded as well, after
+        `load_state_dict`, which brings corrections of its own, or none.
 
         Args:
             model: as in `get_fp32_model_state_dict`.
-            state_dict: of the model's names and shapes; for sharded parameters whole tensors, or DTensors.
+            state_dict: of the model's names (or those of the wrapper that is passed) and shapes; for sharded
+                parameters whole tensors, or DTensors.
 
         Weights without a correction are rounded: frozen ones, and those that the optimizer does not hold.
 

@@ -38,7 +38,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..._core.checks import positive, refuse, refuse_type
 from .._options import dense_gradient
-from ._wrappers import wrapper_of
+from .._wrappers import wrapper_of
 
 __all__ = ["GradientRelease", "enable_gradient_release"]
 

@@ -1,4 +1,4 @@
-"""Recognising models that a data-parallel wrapper owns."""
+"""Looking through what torch.compile and data parallelism put around a model, and recognising it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,23 @@ import sys
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-__all__ = ["wrapper_of"]
+__all__ = ["unwrapped", "wrapper_of"]
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module inside the wrappers of torch.compile, DistributedDataParallel and DataParallel, however deep.
+
+    >>> import torch
+    >>> unwrapped(torch.compile(nn.DataParallel(nn.Linear(2, 2))))
+    Linear(in_features=2, out_features=2, bias=True)
+    """
+    while True:
+        if hasattr(model, "_orig_mod"):  # torch.compile's
+            model = model._orig_mod  # type: ignore[assignment]
+        elif isinstance(model, (DataParallel, DistributedDataParallel)):
+            model = model.module
+        else:
+            return model
 
 
 def wrapper_of(model: nn.Module) -> str | None:
