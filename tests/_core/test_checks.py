@@ -73,6 +73,19 @@ def test_fraction(value):
             checks.fraction("f", "x", value)
 
 
+def test_below_one():
+    assert checks.below_one("f", "x", 0) == 0.0
+    assert checks.below_one("f", "x", 0.999) == 0.999
+    for value in (1, 1.0):
+        with pytest.raises(ValueError, match=r"f: expected x < 1, got 1.*Pass x= a value below 1\."):
+            checks.below_one("f", "x", value)
+    with pytest.raises(ValueError, match="Leave it out"):
+        checks.below_one("f", "x", 1, "Leave it out.")
+    for value in (-0.1, 2, float("nan"), "0.5"):
+        with pytest.raises(ValueError, match="f: expected"):
+            checks.below_one("f", "x", value)
+
+
 def test_fraction_bounds():
     assert checks.fraction("f", "x", -0.5, low=-1, high=0) == -0.5
     with pytest.raises(ValueError, match=r"x in \[-1, 0\]"):

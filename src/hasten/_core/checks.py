@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
-    "NonFiniteError", "check", "describe", "finite", "fraction", "missing_extra", "near", "positive", "refuse",
-    "refuse_type", "whole",
+    "NonFiniteError", "below_one", "check", "describe", "finite", "fraction", "missing_extra", "near", "positive",
+    "refuse", "refuse_type", "whole",
 ]  # fmt: skip
 
 
@@ -66,6 +66,13 @@ def fraction(call: str, name: str, value: float, *, low: float = 0.0, high: floa
     """`value` as a float in `[low, high]`."""
     number = finite(call, name, value)
     check(low <= number <= high, call, f"{name} in [{low:g}, {high:g}]", value, f"Pass {name}= a value in that range.")
+    return number
+
+
+def below_one(call: str, name: str, value: float, fix: str | None = None) -> float:
+    """`value` as a float in `[0, 1)`; `fix` is what to do about a 1."""
+    number = fraction(call, name, value)
+    check(number < 1, call, f"{name} < 1", value, f"Pass {name}= a value below 1." if fix is None else fix)
     return number
 
 

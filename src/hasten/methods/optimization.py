@@ -136,10 +136,12 @@ def _cast(model: nn.Module, *, generator: Any = None) -> Report:
     return cast_model(model, torch.bfloat16)
 
 
-def _carried(program: Program, optimizer: type, names: tuple[str, ...]) -> dict[str, Any]:
-    """Options of the program's optimizer, if it is of this kind."""
+def _carried(program: Program, optimizer: type, names: tuple[str, ...], lr: float, **given: float) -> dict[str, Any]:
+    """Options of the program's optimizer, if it is of this kind; over them `lr` unless 0, and what is at least 0."""
     same = program.optimizer.target == call_name(optimizer)
-    return {name: value for name, value in program.optimizer.args if same and name in names}
+    found = {name: value for name, value in program.optimizer.args if same and name in names}
+    found |= {"lr": lr} if lr else {}
+    return found | {name: value for name, value in given.items() if value >= 0}
 
 
 def _flash(program: Program, name: str, optimizer: type, options: dict[str, Any], bits: int, quantize: bool) -> Program:
@@ -188,9 +190,8 @@ def flash_adamw(
     `lr` 0 and `weight_decay` below 0 take those of the program's AdamW, with its betas and eps. `master_weight_bits` is
     24, 32 or 0 (no correction).
     """
-    options = _carried(program, torch.optim.AdamW, ("lr", "betas", "eps", "weight_decay"))
-    options |= {"lr": lr} if lr else {}
-    options |= {"weight_decay": weight_decay} if weight_decay >= 0 else {}
+    names = ("lr", "betas", "eps", "weight_decay")
+    options = _carried(program, torch.optim.AdamW, names, lr, weight_decay=weight_decay)
     return _flash(program, name, FlashAdamW, options, master_weight_bits, quantize)
 
 
@@ -223,10 +224,7 @@ def flash_sgd(
     """
     check(momentum < 1, name, "momentum below 1", momentum, "Pass a value in [0, 1), or -1 for the program's.")
     names = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
-    options = _carried(program, torch.optim.SGD, names)
-    options |= {"lr": lr} if lr else {}
-    options |= {"weight_decay": weight_decay} if weight_decay >= 0 else {}
-    options |= {"momentum": momentum} if momentum >= 0 else {}
+    options = _carried(program, torch.optim.SGD, names, lr, weight_decay=weight_decay, momentum=momentum)
     return _flash(program, name, FlashSGD, options, master_weight_bits, quantize)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from .._core.checks import check, fraction, positive, refuse, whole
+from .._core.checks import below_one, positive, refuse, whole
 from ._wrappers import unwrapped
 
 __all__ = ["EMA"]
@@ -65,8 +65,7 @@ class EMA:
         update_interval: int = 1,
     ) -> None:
         self.half_life = positive("EMA", "half_life", half_life)
-        self.start = fraction("EMA", "start", start)
-        check(start < 1, "EMA", "start < 1", start, "Pass start= a value below 1.")
+        self.start = below_one("EMA", "start", start)
         self.update_interval = whole("EMA", "update_interval", update_interval, low=1)
         self.model = unwrapped(model)
         self.averages: dict[str, Tensor] = {}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from .._core.checks import check, fraction, positive
+from .._core.checks import below_one, check, positive
 from ._options import number
 from ._per_tensor import Group, PerTensor, State, adam_moments, adam_state, check_flag, count
 
@@ -191,8 +191,7 @@ class LARS(PerTensor):
 
     def _check(self, call: str, options: Group) -> None:
         super()._check(call, options)
-        momentum = fraction(call, "momentum", options["momentum"])
-        check(momentum < 1, call, "momentum < 1", momentum, "Pass momentum=0.9, say.")
+        below_one(call, "momentum", options["momentum"], "Pass momentum=0.9, say.")
         positive(call, "trust_coefficient", options["trust_coefficient"])
         check_flag(call, "exclude_vectors", options["exclude_vectors"])
 

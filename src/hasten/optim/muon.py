@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from .._core.checks import check, finite, fraction, refuse, refuse_type, whole
+from .._core.checks import below_one, finite, refuse, refuse_type, whole
 from ._options import check_not_negative, number
 from ._per_tensor import Group, PerTensor, State, adam_state, adamw, as_matrix, check_flag, check_one_of, count
 
@@ -136,8 +136,7 @@ class Muon(PerTensor):
 
     def _check(self, call: str, options: Group) -> None:
         super()._check(call, options)
-        momentum = fraction(call, "momentum", options["momentum"])
-        check(momentum < 1, call, "momentum < 1", momentum, "Pass momentum=0.95, say.")
+        below_one(call, "momentum", options["momentum"], "Pass momentum=0.95, say.")
         three = options["ns_coefficients"]
         if not isinstance(three, (tuple, list)) or len(three) != 3:
             raise refuse(call, "three numbers for ns_coefficients", three, f"Pass ns_coefficients={COEFFICIENTS}.")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from .._core.checks import check, fraction, positive, whole
+from .._core.checks import below_one, fraction, positive, whole
 from ._options import number
 from ._per_tensor import Group, PerTensor, State, adam_moments, adam_rate, adam_state, adamw, count
 
@@ -195,8 +195,7 @@ class StableSPAM(PerTensor):
     def _check(self, call: str, options: Group) -> None:
         super()._check(call, options)
         for name in ("gamma1", "gamma2", "theta"):
-            decay = fraction(call, name, options[name])
-            check(decay < 1, call, f"{name} < 1", decay, f"Pass {name}= a value below 1.")
+            below_one(call, name, options[name])
         for name in ("reset_interval", "t_max"):
             if options[name] is not None:
                 whole(call, name, options[name], low=1)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .._core.checks import check, fraction, positive, whole
+from .._core.checks import below_one, check, fraction, positive, whole
 from .._core.norm import running_norms
 
 __all__ = ["LayerFreezing", "freeze_layers", "frozen_fraction", "layers_of"]
@@ -117,8 +117,7 @@ class LayerFreezing:
 
     def __init__(self, model: nn.Module, optimizer: Any = None, *, start: float = 0.5, level: float = 1.0) -> None:
         fraction("LayerFreezing", "level", level)
-        fraction("LayerFreezing", "start", start)
-        check(start < 1, "LayerFreezing", "start < 1", start, "Pass start= a value below 1.")
+        below_one("LayerFreezing", "start", start)
         self.start, self.level, self.count = start, level, 0
         self.names: tuple[str, ...] = ()
         self.model = model

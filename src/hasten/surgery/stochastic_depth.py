@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._core.checks import check, fraction, near, refuse, refuse_type, whole
+from .._core.checks import below_one, near, refuse, refuse_type, whole
 from .._core.surgery import Report, parents_of, replace_modules
 
 __all__ = ["StochasticDepth", "apply_stochastic_depth", "draw_stochastic_depth"]
@@ -46,8 +46,7 @@ class StochasticDepth(nn.Module):
 
     def __init__(self, branch: nn.Module, rate: float, method: str = "block") -> None:
         super().__init__()
-        fraction("StochasticDepth", "rate", rate)
-        check(rate < 1, "StochasticDepth", "rate < 1", rate, "A branch that is always left out can be deleted.")
+        below_one("StochasticDepth", "rate", rate, "A branch that is always left out can be deleted.")
         _among("StochasticDepth", "method", method, METHODS)
         self.branch, self.rate, self.method = branch, float(rate), method
         device = next((p.device for p in branch.parameters()), None)
@@ -171,8 +170,7 @@ def apply_stochastic_depth(
     Source: arXiv 1603.09382.
     """
     call = "apply_stochastic_depth"
-    fraction(call, "drop_rate", drop_rate)
-    check(drop_rate < 1, call, "drop_rate < 1", drop_rate, "Pass drop_rate= a value below 1.")
+    below_one(call, "drop_rate", drop_rate)
     _among(call, "distribution", distribution, DISTRIBUTIONS)
     _among(call, "method", method, METHODS)
 

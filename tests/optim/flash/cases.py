@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests.optim.flash import reference
 from torch import Tensor, nn
 
 from hasten._core import dispatch
-from hasten.optim.flash import FlashAdamW, FlashLion, FlashSGD, split_weight
+from hasten.optim.flash import FlashAdamW, FlashLion, FlashSGD, join_weight, split_weight
 from hasten.optim.flash.companding import in_memory_order, is_dense
 from hasten.optim.flash.rules import MOMENTS
 from hasten.optim.flash.slots import codes_name, read_states, read_weight, scales_name
@@ -65,6 +66,22 @@ def prepared(kind: str, rule: str, *, shape: tuple[int, ...] = (1000,), t: int =
         scales.copy_(torch.exp(torch.randn(scales.shape, generator=generator)))
     state["step"].fill_(t)
     return p, optimizer
+
+
+def moves(ours: Any, theirs: Any, backend: str, steps: int = 50, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """How far each step moves 4096 weights, bfloat16 with a correction and float32 ones, by the same gradients."""
+    start = randn(4096, seed=0).bfloat16()
+    one, two = nn.Parameter(start.clone()), nn.Parameter(start.float())
+    narrow, wide = ours([one], backend=backend, **options), theirs([two], **options)
+    before = [start.float(), start.float()]
+    for step in range(steps):
+        one.grad = (randn(4096, seed=step) + 0.2).bfloat16()
+        two.grad = one.grad.float()
+        narrow.step()
+        wide.step()
+        after = [join_weight(one, narrow.state[one]["correction"]), two.detach().clone()]
+        yield after[0] - before[0], after[1] - before[1]
+        before = after
 
 
 def in_order(p: Tensor, x: Tensor) -> np.ndarray:

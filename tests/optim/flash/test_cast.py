@@ -480,8 +480,9 @@ def test_undo_gives_the_dtypes_back_and_takes_the_hooks_away() -> None:
 
 def test_patterns_that_match_nothing_warn() -> None:
     for argument in ("full_precision_layers", "full_precision_recast_layers", "keep_buffers"):
-        with pytest.warns(NoEffectWarning, match=rf"{argument}: the pattern 'haed' matched no"):
+        with pytest.warns(NoEffectWarning, match=rf"{argument}: the pattern 'haed' matched no") as caught:
             cast_model(decoder(), **{argument: ["haed"]})
+        assert caught[0].filename == __file__, "the line of the caller"
     model = decoder()
     with pytest.warns(NoEffectWarning, match="nothing changed"):
         cast_model(nn.ReLU())

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.optim.flash.cases import randn
+from tests.optim.flash.cases import moves
 from tests.optim.flash.test_adam import each_backend, parameters, run
 from torch import nn
 
 from hasten.optim import Lion
-from hasten.optim.flash import FlashLion, join_weight
+from hasten.optim.flash import FlashLion
 
 PARITY: list[dict[str, Any]] = [
     {},
@@ -59,20 +59,9 @@ def test_infinities_that_cancel_are_no_direction_of_zero(backend: str) -> None:
 
 @each_backend
 def test_quantized_signs_are_the_same_nearly_everywhere(backend: str) -> None:
-    start = randn(4096, seed=0).bfloat16()
-    one, two = nn.Parameter(start.clone()), nn.Parameter(start.float())
-    ours, theirs = FlashLion([one], lr=0.01, backend=backend), Lion([two], lr=0.01)
-    before = [start.float(), start.float()]
-    for step in range(50):
-        one.grad = (randn(4096, seed=step) + 0.2).bfloat16()
-        two.grad = one.grad.float()
-        ours.step()
-        theirs.step()
-        after = [join_weight(one, ours.state[one]["correction"]), two.detach().clone()]
-        moved, wanted = (a - b for a, b in zip(after, before, strict=True))
+    for moved, wanted in moves(FlashLion, Lion, backend, lr=0.01):
         assert float(nn.functional.cosine_similarity(moved, wanted, dim=0)) > 0.97
         assert float((moved.sign() != wanted.sign()).float().mean()) < 0.015
-        before = after
 
 
 def test_bad_options_are_refused() -> None:

@@ -121,7 +121,7 @@ def _matches(model: nn.Module, layers: Layers, argument: str) -> set[str]:
             names = {name for name, _ in named if fnmatchcase(name, spec)}
             if not names:
                 message = f"{_CALL}: {argument}: the pattern {spec!r} matched no module's full name."
-                warnings.warn(message, NoEffectWarning, stacklevel=3)
+                warnings.warn(message, NoEffectWarning, stacklevel=4)
         elif isinstance(spec, nn.Module):
             names = {name for name, module in named if module is spec}
             if not names:
@@ -251,16 +251,8 @@ def cast_model(
     """
     _refuse_what_cannot_be_cast(model, dtype)
     model = unwrapped(model)  # names without the prefix of torch.compile
-    full = _matches(model, full_precision_layers, "full_precision_layers")
-    recast = _matches(model, full_precision_recast_layers, "full_precision_recast_layers")
     modules = dict(model.named_modules(remove_duplicate=False))
-    both = {modules[name] for name in full} & {modules[name] for name in recast}
-    if both:
-        names = ", ".join(sorted(name for name, module in modules.items() if module in both))
-        raise refuse(_CALL, "a layer in one list only", f"{names} in both", "Leave it in the one you mean.")
-
-    named = full | recast
-    outermost = {modules[name] for name in named if not named.intersection(_ancestors(name))}
+    outermost, narrow = _named_layers(model, modules, full_precision_layers, full_precision_recast_layers)
     kept = {inner for module in outermost for inner in module.modules()}
     if selective:
         kept |= {module for module in modules.values() if isinstance(module, _NormBase)}
@@ -275,7 +267,6 @@ def cast_model(
         _set_data(value, new)
     report.changed = tuple(wanted)
 
-    narrow = {modules[name] for name in recast}
     for module in outermost:
         _add_hooks(module, dtype if module in narrow else None, report)
     for module in modules.values():
@@ -284,6 +275,21 @@ def cast_model(
     if not report._undo:
         report.warn_if_empty(f"floating-point parameters outside kept layers that are not yet {dtype}")
     return report
+
+
+def _named_layers(
+    model: nn.Module, modules: Mapping[str, nn.Module], full_layers: Layers, recast_layers: Layers
+) -> tuple[set[nn.Module], set[nn.Module]]:
+    """Of the layers that the caller names the outermost, and those whose outputs are cast back."""
+    full = _matches(model, full_layers, "full_precision_layers")
+    recast = _matches(model, recast_layers, "full_precision_recast_layers")
+    narrow = {modules[name] for name in recast}
+    both = {modules[name] for name in full} & narrow
+    if both:
+        names = ", ".join(sorted(name for name, module in modules.items() if module in both))
+        raise refuse(_CALL, "a layer in one list only", f"{names} in both", "Leave it in the one you mean.")
+    named = full | recast
+    return {modules[name] for name in named if not named.intersection(_ancestors(name))}, narrow
 
 
 def _spared_buffers(model: nn.Module, keep_buffers: bool | str | Iterable[str]) -> set[int]:

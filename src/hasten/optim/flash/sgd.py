@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..._core.checks import check
-from .._options import check_not_negative
+from ..._core.checks import below_one, check
 from .optimizer import FlashOptimizer
 
 __all__ = ["FlashSGD", "FlashSGDW"]
@@ -52,9 +51,8 @@ class FlashSGD(FlashOptimizer):
         return "momentum" if group["momentum"] else "plain"
 
     def _check_group(self, group: Mapping[str, Any]) -> None:
-        call, momentum = type(self).__name__, group["momentum"]
-        check_not_negative(call, "momentum", momentum)
-        check(momentum < 1, call, "momentum below 1", momentum, "Pass momentum= a value in [0, 1).")
+        call = type(self).__name__
+        momentum = below_one(call, "momentum", group["momentum"], "Pass momentum=0.9, say.")
         fix = "Pass momentum above 0 and dampening=0 with it."
         plain = not group["nesterov"] or (momentum > 0 and group["dampening"] == 0)
         check(plain, call, "nesterov with momentum and without dampening", group["nesterov"], fix)
