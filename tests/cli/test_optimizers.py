@@ -8,13 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from torch import nn
 
-from hasten.bench.optimizer_memory import DEFAULT, OPTIMIZERS, model_of, optimizer_footprint
+from hasten.bench.optimizer_memory import DEFAULT, OPTIMIZERS, optimizer_footprint
 from hasten.cli import main
 from hasten.cli.optimizers import choices, table
-from hasten.optim import FlashAdamW, cast_model, memory_report
 
 Hasten = Callable[..., tuple[int, str, str]]
 
@@ -27,43 +25,6 @@ def hasten(capsys: pytest.CaptureFixture[str]) -> Hasten:
         return status, captured.out, captured.err
 
     return run
-
-
-def net() -> nn.Module:
-    """A model for `tests.cli.test_optimizers:net`."""
-    return nn.Sequential(nn.Linear(320, 64), nn.LayerNorm(64), nn.Linear(64, 32))
-
-
-@pytest.mark.parametrize(("name", "expected"), [
-    ("adamw", 16.0), ("adamw_bf16", 8.0), ("flash_adamw", 7.125), ("flash_adamw32", 8.125), ("sgd", 12.0),
-    ("flash_sgd", 6.0625), ("flash_lion", 6.0625), ("lion", 12.0), ("lamb", 16.0),
-])  # fmt: skip
-def test_bytes_per_parameter_are_those_of_the_formats(name: str, expected: float) -> None:
-    found = optimizer_footprint(lambda: nn.Linear(1024, 1024, bias=False), name)
-    assert found.bytes_per_parameter == pytest.approx(expected, abs=1e-5)  # a counter of steps is four bytes
-
-
-def test_the_count_is_that_of_a_real_step() -> None:
-    found = optimizer_footprint(net, "flash_adamw")
-    model = net()
-    cast_model(model)
-    optimizer = FlashAdamW(model.parameters())
-    model(torch.ones(2, 320, dtype=torch.bfloat16)).sum().backward()
-    optimizer.step()
-    real = memory_report(optimizer)
-    assert (found.parameters, found.total) == (real.parameters, real.total)
-
-
-def test_release_keeps_one_gradient() -> None:
-    whole, released = (optimizer_footprint(net, name) for name in ("flash_adamw", "flash_adamw+release"))
-    assert released.gradients == 2 * 320 * 64
-    assert released.state == whole.state
-
-
-def test_every_optimizer_runs_on_a_model_without_memory() -> None:
-    for name in OPTIMIZERS:
-        assert optimizer_footprint(model_of("bert_tiny"), name).total > 0
-    assert set(DEFAULT) <= {*OPTIMIZERS, "flash_adamw+release"}
 
 
 def test_the_table() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.optim.flash.checkpoints import same_bits
 from tests.optim.flash.distributed import run_distributed
-from tests.optim.flash.test_checkpoint import same_bits
 from torch import Tensor, nn
 
 from hasten.optim.flash import FlashAdamW, FlashLion, FlashSGD, enable_gradient_release, join_weight
