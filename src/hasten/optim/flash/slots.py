@@ -112,30 +112,29 @@ def is_current(parameter: Tensor, state: Mapping[str, Any], group: Mapping[str, 
         return False
     if wanted is not None and state.get("weight_digits") != WEIGHT_DIGITS[parameter.dtype]:
         return False
-    counter, like = state.get("step"), []
-    if not isinstance(counter, Tensor) or counter.dtype != torch.float32 or counter.numel() != 1:
-        return False
-    device = parameter.device
+    like: list[tuple[Any, torch.dtype]] = [] if wanted is None else [(correction, wanted)]
+    device, size = parameter.device, parameter.numel()
+    groups = group_count(size, group["group_size"])
     for name, is_variance in MOMENTS[rule].items():
         if not group["quantize"]:
             like.append((state.get(name), torch.float32))
             continue
         like.append((state.get(codes_name(name)), torch.uint8 if is_variance else torch.int8))
-        scales, groups = state.get(scales_name(name)), group_count(parameter.numel(), group["group_size"])
-        if not isinstance(scales, Tensor) or (scales.dtype, scales.shape) != (torch.bfloat16, (groups,)):
+        scales = state.get(scales_name(name))
+        if not isinstance(scales, Tensor) or scales.dtype is not torch.bfloat16 or scales.numel() != groups:
             return False
-        if scales.device != device or not scales.is_contiguous():
+        if scales.ndim != 1 or not scales.is_contiguous() or scales.device != device:
             return False
-    if wanted is not None:
-        like.append((correction, wanted))
-    shape, strides = parameter.shape, parameter.stride()
+    strides = parameter.stride()
     dense = is_dense(parameter)  # else the state is contiguous
     for value, dtype in like:
-        if not isinstance(value, Tensor) or value.dtype != dtype or value.shape != shape or value.device != device:
+        if not isinstance(value, Tensor) or value.dtype is not dtype or value.numel() != size:
             return False
-        if value.stride() != strides if dense else not value.is_contiguous():
+        placed = value.stride() == strides if dense else value.is_contiguous()
+        if not placed or value.device != device:
             return False
-    return True
+    counter = state.get("step")
+    return isinstance(counter, Tensor) and counter.dtype is torch.float32 and counter.numel() == 1
 
 
 def read_states(state: Mapping[str, Any], rule: str, group_size: int) -> dict[str, Tensor]:
