@@ -143,7 +143,7 @@ def ask(task: Task, options: argparse.Namespace) -> None:
     if not options.json:
         print(f"    margin {margin:g}: {needed} seeds for {POWER:.0%} power; {chosen} give {planned['power']:.0%}")
 
-    seeds = range(chosen)
+    seeds = range(options.first, options.first + chosen)
     study = train(task, [*BASELINES, CANDIDATE], seeds, options, "study")
     runs = {name: metrics(study, name, seeds) for name in (*BASELINES, CANDIDATE)}
     for name, values in runs.items():
@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--margin", action="append", default=[], metavar="NAME=LOSS", help="such as digits=0.01")
     parser.add_argument("--pilot", type=int, default=3, help="seeds of the pilot")
     parser.add_argument("--seeds", type=int, default=None, help="of the study; default: what the power asks for")
+    parser.add_argument("--first", type=int, default=0, help="the study's first seed, to ask again with others")
     parser.add_argument("--least", type=int, default=5, help="seeds at least")
     parser.add_argument("--most", type=int, default=12, help="seeds at most, whatever the power asks for")
     parser.add_argument("--workers", type=int, default=None)

@@ -27,7 +27,7 @@ METRIC = "bits per token"
 MINIMIZE = True
 ARMS = "base,flash=flash_adamw"
 BATCH_SIZE, DURATION, POINTS = 256, "2ep", 1
-OPTIMIZER, LEARNING_RATE, WEIGHT_DECAY, WARMUP = "adamw", 5e-3, 0.01, 20
+OPTIMIZER, LEARNING_RATE, WEIGHT_DECAY, WARMUP = "adamw", 1e-2, 0.01, 20
 
 TOKENS = 2048
 CHANCES = (0.4, 0.2, 0.1, 0.1)  # of a token's successors
