@@ -44,3 +44,11 @@ def test_every_optimizer_runs_on_a_model_without_memory() -> None:
     for name in OPTIMIZERS:
         assert optimizer_footprint(model_of("bert_tiny"), name).total > 0
     assert set(DEFAULT) <= {*OPTIMIZERS, "flash_adamw+release"}
+
+
+def test_a_model_that_reads_numbers_while_it_is_built_is_refused_with_a_way_out() -> None:
+    def build() -> nn.Module:
+        return nn.Dropout(torch.linspace(0, 0.5, 3)[1].item())
+
+    with pytest.raises(ValueError, match=r"can be built on torch's meta device.*device='cpu'"):
+        optimizer_footprint(build, "adamw")

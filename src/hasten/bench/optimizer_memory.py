@@ -126,8 +126,7 @@ def optimizer_footprint(build: Callable[[], nn.Module], name: str) -> OptimizerF
     if released and not plain.startswith("flash"):
         raise refuse("memory", f"{RELEASE} behind a flash optimizer", repr(name), "Others step all parameters at once.")
     choice = OPTIMIZERS[plain]
-    with torch.device("meta"):
-        model = build()
+    model = _built(build)
     if not isinstance(model, nn.Module):
         raise refuse_type("memory", "a function that returns an nn.Module", model)
     if choice.narrow:
@@ -142,6 +141,17 @@ def optimizer_footprint(build: Callable[[], nn.Module], name: str) -> OptimizerF
     gradients = max((_bytes([p.grad]) for p in trained), default=0) if released else found["gradients"]
     state = sum(found[kind] for kind in ("correction", "states", "scales", "steps"))
     return OptimizerFootprint(name, sum(p.numel() for p in model.parameters()), kept, gradients, state)
+
+
+def _built(build: Callable[[], Any]) -> Any:
+    try:
+        with torch.device("meta"):
+            return build()
+    except (RuntimeError, NotImplementedError) as error:
+        fix = "Take .item() and .tolist() of tensors out of its constructor, or make these with device='cpu'."
+        raise refuse(
+            "memory", "a model that can be built on torch's meta device", f"one that cannot: {error}", fix
+        ) from error
 
 
 def _bytes(tensors: Iterable[Any]) -> int:

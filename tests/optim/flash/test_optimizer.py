@@ -482,3 +482,33 @@ def test_a_zero_dimensional_parameter() -> None:
     optimizer.step()
     plain.step()
     assert p.item() == q.item()
+
+
+def test_a_parameter_twice_in_a_group_is_refused() -> None:
+    parameter = nn.Parameter(torch.ones(3))
+    with pytest.raises(ValueError, match="every parameter once in its group, got 2 entries with repetitions"):
+        FlashAdamW([parameter, parameter])
+
+
+@pytest.mark.parametrize("name", ["quantize", "decouple_lr", "stochastic_rounding", "maximize", "capturable"])
+def test_switches_are_on_or_off(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} as True or False"):
+        FlashAdamW([nn.Parameter(torch.ones(3))], **{name: "no"})
+
+
+def test_a_dampening_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="a finite number for dampening"):
+        FlashSGD([nn.Parameter(torch.ones(3))], momentum=0.9, dampening=float("nan"))
+
+
+@pytest.mark.parametrize("step", [float("nan"), float("inf"), -1.0, 2.0**32])
+def test_a_number_of_steps_that_makes_no_sense_is_refused(step: float) -> None:
+    parameter = nn.Parameter(torch.ones(3))
+    parameter.grad = torch.ones(3)
+    optimizer = FlashAdamW([parameter])
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["state"][0] = {**state["state"][0], "step": torch.tensor(step)}
+    with pytest.raises(ValueError, match="a number of steps of at least 0"):
+        optimizer.load_state_dict(state)
+    assert float(optimizer.state[parameter]["step"]) == 1.0

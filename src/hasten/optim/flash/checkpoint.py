@@ -45,8 +45,8 @@ def adopt(
     """Bring a state that was loaded, or that was another tensor's, in place into the form that steps work on.
 
     Args:
-        complete: refuse a state without the moments of its rule; else they start at 0, as in torch's SGD when momentum
-            is switched on.
+        complete: refuse a state without the moments of its rule; else they start at 0, as they do where
+            momentum is switched on later (with dampening torch's first buffer is another: the whole gradient).
 
     Returns:
         The 16-bit weights (local) that belong to it, where it says so (a published one): for the caller to write.
@@ -128,7 +128,10 @@ def _check_names(call: str, state: Mapping[str, Any], rule: str) -> None:
 
 def _counter(step: Any, parameter: Tensor, group: Mapping[str, Any]) -> Tensor:
     device = parameter.device if group["capturable"] else torch.device("cpu")
-    return torch.as_tensor(step, dtype=torch.float32).reshape(()).to(device)
+    counter = torch.as_tensor(step, dtype=torch.float32).reshape(()).to(device)
+    if not 0 <= float(counter) < 2**31:
+        raise refuse("load_state_dict", "a number of steps of at least 0", repr(step), "Load a state that was saved.")
+    return counter
 
 
 def _adopt_moments(

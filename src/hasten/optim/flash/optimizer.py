@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..._core import dispatch
 from ..._core.checks import check, refuse, refuse_type
 from .._options import call_closure, check_learning_rate, check_not_negative, dense_gradient, number
 from .._state import KeepsState
@@ -21,6 +22,8 @@ from .slots import Slot, is_current, local, new_state
 
 __all__ = ["FlashOptimizer"]
 
+# Options of a group that are on or off.
+_SWITCHES = ("quantize", "decouple_lr", "stochastic_rounding", "maximize", "capturable")
 # What is no option of a group: how the optimizer behaves, not what it computes.
 _BEHAVIOUR = ("backend", "compress_state_dict", "check_numerics", "skip_nonfinite")
 
@@ -93,6 +96,7 @@ class FlashOptimizer(KeepsState):
         """Add parameters; options that the group does not name are those of the constructor."""
         if isinstance(param_group, dict):
             self._check_group({**self.defaults, **param_group})
+            _check_once(type(self).__name__, param_group)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         if group["decouple_lr"]:
@@ -106,6 +110,8 @@ class FlashOptimizer(KeepsState):
         check_learning_rate(call, group["lr"])
         check_not_negative(call, "weight_decay", group["weight_decay"])
         check_group_size(call, group["group_size"])
+        for name in _SWITCHES:
+            check(isinstance(group[name], bool), call, f"{name} as True or False", group[name], "Pass one of them.")
         bits, fix = group["master_weight_bits"], "Pass master_weight_bits=24, 32 or None."
         check(bits in (None, 24, 32), call, "master_weight_bits among 24, 32, None", bits, fix)
         if group["stochastic_rounding"] and bits is not None:
@@ -239,6 +245,8 @@ class FlashOptimizer(KeepsState):
             if gradient is not None:  # a slot without its state, which is not made for a look
                 slot = Slot(parameter, local(gradient), {}, group, group, self._rule_of(group), index)
                 found[index] = backends.choose(slot, self.backend)
+                if found[index].backend == "native":
+                    found[index] = Choice("native", f"{found[index].why}, instruction set {dispatch.isa()}")
         return found
 
     def memory_report(self) -> MemoryReport:
@@ -329,6 +337,15 @@ def _without_wait(group: Mapping[str, Any], name: str) -> Any:
     value = group[name]
     stays = group["capturable"] and isinstance(value, Tensor) and value.device.type != "cpu"
     return value if stays else number(value)
+
+
+def _check_once(call: str, param_group: Mapping[str, Any]) -> None:
+    """Refuse a parameter that is in its group twice: its two steps would run at the same time."""
+    members = param_group.get("params", ())
+    members = [members] if isinstance(members, Tensor) else list(members) if isinstance(members, (list, tuple)) else []
+    if len({id(member) for member in members}) < len(members):
+        fix = "Take each once; model.parameters() lists tied ones once."
+        raise refuse(call, "every parameter once in its group", f"{len(members)} entries with repetitions", fix)
 
 
 def _backend(call: str, fused: bool | None, backend: str) -> str:

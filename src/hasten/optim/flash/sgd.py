@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..._core.checks import below_one, check
+from ..._core.checks import below_one, check, finite
 from .optimizer import FlashOptimizer
 
 __all__ = ["FlashSGD", "FlashSGDW"]
@@ -53,6 +53,7 @@ class FlashSGD(FlashOptimizer):
     def _check_group(self, group: Mapping[str, Any]) -> None:
         call = type(self).__name__
         momentum = below_one(call, "momentum", group["momentum"], "Pass momentum=0.9, say.")
+        finite(call, "dampening", group["dampening"])
         fix = "Pass momentum above 0 and dampening=0 with it."
         plain = not group["nesterov"] or (momentum > 0 and group["dampening"] == 0)
         check(plain, call, "nesterov with momentum and without dampening", group["nesterov"], fix)
