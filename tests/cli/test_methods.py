@@ -29,10 +29,11 @@ def test_everything_by_component_and_name(capsys: pytest.CaptureFixture[str]) ->
     [
         (["--component", "function"], ["blurpool", "channels_last", "layer_freezing", "stochastic_depth"]),
         (["--action", "restrict"], ["progressive_resizing", "gradient_clipping"]),
-        (["--touches", "optimizer"], ["sam"]),
+        (["--touches", "optimizer"], ["flash_adamw", "flash_lion", "flash_sgd", "sam"]),
         (["--touches", "losses", "--component", "data"], ["cutmix", "mixup"]),
         (["--component", "function", "--reversible"], ["blurpool", "channels_last", "stochastic_depth"]),
-        (["--touches", "precision"], []),
+        (["--touches", "precision"], ["flash_adamw", "flash_lion", "flash_sgd"]),
+        (["--touches", "compile"], []),
     ],
 )
 def test_filters(words: list[str], names: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -449,7 +449,9 @@ INLINE void fetch(const View& view, std::size_t i) {
     const auto lines = [i](const uint8_t* base, std::size_t bytes) {
         const uintptr_t address = reinterpret_cast<uintptr_t>(base) + i * bytes;
         for (std::size_t k = 0; k < kQuad * bytes; k += line) {
+#if defined(__GNUC__) || defined(__clang__)
             __builtin_prefetch(reinterpret_cast<const void*>(address + k));
+#endif
         }
     };
     lines(view.weight, W::narrow);

@@ -1,6 +1,7 @@
 // The reference: one element at a time, in plain C++.
 #include "step.hpp"
 
+#include <cmath>
 #include <cstring>
 
 namespace hasten::flash {
@@ -30,10 +31,10 @@ struct V {
     INLINE static F sub(F a, F b) { return a - b; }
     INLINE static F mul(F a, F b) { return a * b; }
     INLINE static F div(F a, F b) { return a / b; }
-    INLINE static F sqrt(F a) { return __builtin_sqrtf(a); }
-    INLINE static F fma(F a, F b, F c) { return __builtin_fmaf(a, b, c); }
-    INLINE static F fms(F a, F b, F c) { return __builtin_fmaf(a, b, -c); }
-    INLINE static F fnma(F a, F b, F c) { return __builtin_fmaf(-a, b, c); }
+    INLINE static F sqrt(F a) { return std::sqrt(a); }
+    INLINE static F fma(F a, F b, F c) { return std::fma(a, b, c); }
+    INLINE static F fms(F a, F b, F c) { return std::fma(a, b, -c); }
+    INLINE static F fnma(F a, F b, F c) { return std::fma(-a, b, c); }
     INLINE static I addi(I a, I b) { return static_cast<I>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b)); }
     INLINE static I subi(I a, I b) { return static_cast<I>(static_cast<uint32_t>(a) - static_cast<uint32_t>(b)); }
     INLINE static I multiplyi(I a, I b) { return static_cast<I>(static_cast<uint32_t>(a) * static_cast<uint32_t>(b)); }
