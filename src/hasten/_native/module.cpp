@@ -10,6 +10,7 @@
 
 #include "checksum.hpp"
 #include "flash/step.hpp"
+#include "sprintz/bind.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -74,4 +75,5 @@ NB_MODULE(_ext, m) {
           "64-bit checksum of a contiguous uint8 array (formula: checksum.hpp).");
     m.def("flash_step", &flash_step, "tensors"_a.noconvert(), "groups"_a.noconvert(), "isa"_a, "threads"_a,
           "One optimizer step of many tensors, in place, from tables of addresses and settings (flash/step.hpp).");
+    hasten::sprintz::bind_v0(m);
 }

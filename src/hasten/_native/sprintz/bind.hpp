@@ -1,0 +1,10 @@
+// What the time-series codec adds to the module.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace hasten::sprintz {
+
+void bind_v0(nanobind::module_& m);  // published Sprintz streams
+
+}  // namespace hasten::sprintz

@@ -1,0 +1,1 @@
+"""Compression of numerical data, one folder per method: `hasten.codecs.sprintz`. Nothing here loads torch."""

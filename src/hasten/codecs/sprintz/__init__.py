@@ -1,0 +1,1 @@
+"""Sprintz: lossless compression of integer time series (essay to come)."""
