@@ -30,17 +30,17 @@ std::size_t block_bytes(std::size_t bits, std::size_t columns) {
 template <typename T>
 struct Workspace {
     explicit Workspace(std::size_t columns)
-        : memory_(new uint8_t[columns * (sizeof(Counter<T>) + sizeof(int16_t) + (4 + 2 * kRows) * sizeof(T) + 3) +
-                              kSlack]()) {
+        : memory_(new uint8_t[columns * (sizeof(Counter<T>) + sizeof(int16_t) + (4 + kRows) * sizeof(T) + 3) +
+                              kRows * unpacked_row<T>(columns) * sizeof(T) + 2 * kSlack]()) {
         counter = take<Counter<T>>(columns);
         coefficient = take<int16_t>(columns);
         zeros = take<T>(columns);
         delta = take<T>(columns);
         gradient = take<T>(columns);
         any = take<T>(columns);
-        errors = take<T>(kRows * columns);
+        errors = take<T>(kRows * unpacked_row<T>(columns));
         payload = take<uint8_t>(kRows * columns * sizeof(T) + kSlack);
-        widths = take<uint8_t>(3 * columns);
+        widths = take<uint8_t>(3 * columns + kSlack);
     }
 
     Counter<T>* counter;
@@ -244,11 +244,12 @@ public:
         at_ = kHeader;
         if (outcome.columns == 0) return fail(6, "a stream has at least one column");
         if (remaining_ % outcome.columns != 0) return fail(4, "the elements that remain are no whole rows");
+        fields_ = fields_bytes<T>(outcome.columns);
         room_ = max_elements_ / (kRows * outcome.columns);
         return true;
     }
 
-    // `widths` has room for two slots, and is the same at each call.
+    // `widths` has room for two slots and 8 bytes more, and is the same at each call.
     bool next(Slot& slot, uint8_t* widths) {
         if (slot_ == 2) {
             if (groups_ == 0) return false;
@@ -289,23 +290,37 @@ private:
     }
 
     bool read_fields(uint8_t* widths) {
-        const std::size_t columns = outcome.columns, bytes = fields_bytes<T>(columns);
-        if (size_ - at_ < bytes) return fail(at_, "the stream ends inside the widths of a group");
-        BitReader fields(data_ + at_);
-        const bool no_seven = sizeof(T) == 2 && !is_narrow<T>(columns);
+        if (size_ - at_ < fields_) return fail(at_, "the stream ends inside the widths of a group");
+        const std::size_t columns = outcome.columns;
+        const uint8_t* at = data_ + at_;
+        uint64_t lanes = 0;
         bool seven = false;
-        for (std::size_t& sum : bits_) {
-            sum = 0;
-            for (std::size_t c = 0; c < columns; ++c) {
-                const unsigned field = fields.get(kFieldBits<T>), width = field + (field == kBits<T> - 1);
-                seven |= width == 7;
-                *widths++ = static_cast<uint8_t>(width);
-                sum += width;
-            }
+        for (std::size_t done = 0; done < 2 * columns; done += 8, at += kFieldBits<T>) {
+            lanes = widths_of<T>(load_fields(at, 2 * columns - done));
+            store(widths + done, lanes);
+            seven |= sizeof(T) == 2 && has_lane(lanes, 7);
         }
-        if (no_seven && seven) return fail(at_, "wide rows of 16 bits have no width 7");
-        at_ += bytes;
+        if (is_narrow<T>(columns)) {  // all of them in one word
+            bits_[0] = sum_bytes(lanes << (64 - 8 * columns));
+            bits_[1] = sum_bytes(lanes >> 8 * columns);
+        } else {
+            if (seven) return fail(at_, "wide rows of 16 bits have no width 7");
+            bits_[0] = sum_bytes(widths, columns);
+            bits_[1] = sum_bytes(widths + columns, columns);
+        }
+        at_ += fields_;
         return true;
+    }
+
+    // Eight fields, or `count` and zeros.
+    uint64_t load_fields(const uint8_t* at, std::size_t count) const {
+        uint32_t word = 0;
+        if (data_ + size_ - at >= 4) {
+            word = load<uint32_t>(at);
+        } else {
+            for (unsigned shift = 0; at < data_ + size_; shift += 8) word |= uint32_t{*at++} << shift;
+        }
+        return count < 8 ? word & ((uint32_t{1} << count * kFieldBits<T>) - 1) : word;
     }
 
     bool take_block(Slot& slot) {
@@ -337,7 +352,8 @@ private:
     const uint8_t* const data_;
     const std::size_t size_, max_elements_;
     std::size_t at_ = 0, remaining_ = 0, slot_ = 2;
-    std::size_t room_ = 0;  // blocks that may still come
+    std::size_t fields_ = 0;  // bytes of the fields of a group
+    std::size_t room_ = 0;    // blocks that may still come
     uint32_t groups_ = 0;
     std::size_t bits_[2] = {0, 0};  // sums of the widths of the group at hand
 };
@@ -375,22 +391,26 @@ private:
 
     void narrow_block(const uint8_t* widths, const uint8_t* payload) {
         for (std::size_t c = 0; c < columns_; ++c) {
-            T errors[kRows];
-            narrow_unpack(payload, widths[c], errors);
+            uint64_t errors[sizeof(T)];
+            narrow_unpack<T>(payload, widths[c], errors);
             narrow_column(c, errors);
             payload += widths[c];
         }
         advance(kRows);
     }
 
-    void narrow_column(std::size_t c, const T* errors) {
-        narrow_values<T, fire>(errors, previous_[c], work_.delta[c], work_.counter[c], out_ + c, columns_);
+    void narrow_column(std::size_t c, const uint64_t* errors) {
+        if (fire) {
+            narrow_fire_values(errors, previous_[c], work_.delta[c], work_.counter[c], out_ + c, columns_);
+        } else {
+            narrow_delta_values(errors, previous_[c], out_ + c, columns_);
+        }
     }
 
     void wide_rows() {
         if (fire) begin_wide(work_, columns_);
         for (std::size_t i = 0; i < kRows; ++i) {
-            const T* const errors = work_.errors + i * columns_;
+            const T* const errors = work_.errors + i * unpacked_row<T>(columns_);
             if (fire) {
                 const auto row = i % 2 == 1 ? fire_values<T, true> : fire_values<T, false>;
                 row(errors, previous_, work_.coefficient, columns_, work_.delta, work_.gradient, out_);
@@ -422,10 +442,14 @@ private:
     }
 
     void coast() {
-        std::fill_n(work_.errors, kRows * columns_, T{0});
-        if (!is_narrow<T>(columns_)) return wide_rows();
-        for (std::size_t c = 0; c < columns_; ++c) narrow_column(c, work_.errors);
-        advance(kRows);
+        if (is_narrow<T>(columns_)) {
+            const uint64_t none[sizeof(T)] = {};
+            for (std::size_t c = 0; c < columns_; ++c) narrow_column(c, none);
+            advance(kRows);
+        } else {
+            std::fill_n(work_.errors, kRows * unpacked_row<T>(columns_), T{0});
+            wide_rows();
+        }
     }
 
     void advance(std::size_t rows) {
@@ -457,7 +481,7 @@ template <typename T>
 Outcome scan(const uint8_t* data, std::size_t size, std::size_t max_elements) {
     Slots<T> slots(data, size, max_elements);
     if (!slots.open()) return slots.outcome;
-    const std::unique_ptr<uint8_t[]> widths(new uint8_t[2 * slots.outcome.columns]);
+    const std::unique_ptr<uint8_t[]> widths(new uint8_t[2 * slots.outcome.columns + kSlack]);
     for (Slot slot{}; slots.next(slot, widths.get());) {
     }
     if (slots.outcome.reason == nullptr) slots.close();

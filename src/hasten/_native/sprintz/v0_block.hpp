@@ -4,6 +4,7 @@
 // that the loops over columns are the compiler's to vectorize. Errors here are always zigzag coded.
 #pragma once
 
+#include <limits>
 #include <type_traits>
 
 #include "v0_bytes.hpp"
@@ -35,6 +36,68 @@ inline T zigzag(T error) {
 template <typename T>
 inline T unzigzag(T coded) {
     return static_cast<T>(coded >> 1 ^ (0 - (coded & 1)));
+}
+
+// ---- lanes: 8 or 4 values in a 64-bit word, the first in the lowest bits
+
+template <typename T>
+constexpr unsigned kLanes = 64 / kBits<T>;
+
+// `value` in the lowest bits of each of 64 / `apart` fields.
+constexpr uint64_t repeated(uint64_t value, unsigned apart) {
+    for (; apart < 64; apart *= 2) value |= value << apart;
+    return value;
+}
+
+// Within each field of 2 * half lanes, the upper half of the values moves to the upper half of the field.
+template <typename T, unsigned half>
+inline uint64_t parted(uint64_t packed, unsigned width) {
+    constexpr uint64_t fields = repeated(1, 2 * half * kBits<T>);
+    const uint64_t low = ((uint64_t{1} << half * width) - 1) * fields;
+    return (packed & low) | (packed & ~low) << half * (kBits<T> - width);
+}
+
+// Values of `width` bits each, side by side, move to lanes of their own.
+template <typename T>
+inline uint64_t spread(uint64_t packed, unsigned width) {
+    if (width < kBits<T>) packed &= (uint64_t{1} << kLanes<T> * width) - 1;
+    if (kLanes<T> == 8) packed = parted<T, kLanes<T> / 2>(packed, width);
+    return parted<T, 1>(parted<T, 2>(packed, width), width);
+}
+
+template <typename T>
+inline uint64_t unzigzag_lanes(uint64_t coded) {
+    constexpr uint64_t ones = repeated(1, kBits<T>), all = std::numeric_limits<T>::max();
+    return (coded >> 1 & repeated(all >> 1, kBits<T>)) ^ (coded & ones) * all;
+}
+
+// Each lane becomes the sum of `before` and of the lanes up to it. Pairs of lanes are added up by a product, in lanes of
+// twice the bits, where no sum runs over: these are the odd lanes; an even one lacks its neighbour.
+template <typename T>
+inline uint64_t sum_lanes(uint64_t lanes, T before) {
+    constexpr unsigned bits = kBits<T>;
+    constexpr uint64_t even = repeated(std::numeric_limits<T>::max(), 2 * bits), ones = repeated(1, 2 * bits);
+    const uint64_t odd = lanes >> bits & even;
+    const uint64_t sums = ((lanes & even) + odd + before) * ones;
+    return (sums & even) << bits | ((sums - odd) & even);
+}
+
+template <typename T>
+inline void put_lanes(uint64_t lanes, T* out, std::size_t stride) {
+    if (stride == 1 && !kBigEndian) {
+        std::memcpy(out, &lanes, sizeof lanes);
+    } else {
+        for (unsigned i = 0; i < kLanes<T>; ++i) out[i * stride] = static_cast<T>(lanes >> i * kBits<T>);
+    }
+}
+
+template <typename T>
+inline void put_word(uint32_t lanes, T* out) {
+    if (!kBigEndian) {
+        std::memcpy(out, &lanes, sizeof lanes);
+    } else {
+        for (unsigned i = 0; i < kLanes<T> / 2; ++i) out[i] = static_cast<T>(lanes >> i * kBits<T>);
+    }
 }
 
 // ---- FIRE
@@ -87,6 +150,33 @@ inline unsigned width_of(T any, bool narrow) {
     return width;
 }
 
+// The widths that eight fields say, in lanes of a byte: a field of w - 1 says w.
+template <typename T>
+inline uint64_t widths_of(uint64_t fields) {
+    const uint64_t lanes = spread<uint8_t>(fields, kFieldBits<T>), pairs = lanes & lanes >> 1;
+    return lanes + (pairs & (sizeof(T) == 1 ? lanes >> 2 : pairs >> 2) & repeated(1, 8));
+}
+
+// Is there a lane, of a byte below 128, that has this value?
+inline bool has_lane(uint64_t lanes, uint64_t value) {
+    const uint64_t apart = lanes ^ value * repeated(1, 8);
+    return ((apart - repeated(1, 8)) & ~apart & repeated(128, 8)) != 0;
+}
+
+// The sum of eight bytes of at most 31.
+inline std::size_t sum_bytes(uint64_t lanes) { return lanes * repeated(1, 8) >> 56; }
+
+// May read 7 bytes more.
+inline std::size_t sum_bytes(const uint8_t* at, std::size_t count) {
+    std::size_t sum = 0;
+    for (std::size_t done = 0; done < count; done += 8) {
+        uint64_t word = load<uint64_t>(at + done);
+        if (count - done < 8) word &= (uint64_t{1} << 8 * (count - done)) - 1;
+        sum += sum_bytes(word);
+    }
+    return sum;
+}
+
 // ---- narrow rows: one column at a time
 
 // The errors of a column, whose values lie `stride` apart; returns the bits that any of them has.
@@ -109,20 +199,34 @@ inline T narrow_errors(const T* x, std::size_t stride, T previous, T& last_delta
     return any;
 }
 
-template <typename T, bool fire>
-inline void narrow_values(const T* errors, T previous, T& last_delta, Counter<T>& counter, T* out, std::size_t stride) {
+// The other way, from lanes; returns the last value.
+template <typename T>
+inline T narrow_delta_values(const uint64_t* errors, T previous, T* out, std::size_t stride) {
+    for (std::size_t word = 0; word < sizeof(T); ++word, out += kLanes<T> * stride) {
+        const uint64_t values = sum_lanes<T>(unzigzag_lanes<T>(errors[word]), previous);
+        put_lanes(values, out, stride);
+        previous = static_cast<T>(values >> (64 - kBits<T>));
+    }
+    return previous;
+}
+
+template <typename T>
+inline void narrow_fire_values(const uint64_t* errors, T previous, T& last_delta, Counter<T>& counter, T* out,
+                               std::size_t stride) {
     const int32_t coefficient = narrow_coefficient<T>(counter);
     T before = last_delta, gradient = 0;
-    for (std::size_t i = 0; i < kRows; ++i) {
-        const T error = unzigzag(errors[i]);
-        const T delta = fire ? static_cast<T>(error + predict(before, coefficient)) : error;
-        if (fire && i % 2 == 1) gradient = static_cast<T>(gradient + gradient_of(error, before));
-        previous = static_cast<T>(previous + delta);
-        out[i * stride] = previous;
-        before = delta;
+    for (std::size_t word = 0; word < sizeof(T); ++word) {
+        uint64_t lanes = unzigzag_lanes<T>(errors[word]);
+        for (std::size_t i = 0; i < kLanes<T>; ++i, lanes >>= kBits<T>, out += stride) {
+            const T error = static_cast<T>(lanes);
+            if (i % 2 == 1) gradient = static_cast<T>(gradient + gradient_of(error, before));
+            before = static_cast<T>(error + predict(before, coefficient));
+            previous = static_cast<T>(previous + before);
+            *out = previous;
+        }
     }
     last_delta = before;
-    if (fire) counter = learned(counter, gradient);
+    counter = learned(counter, gradient);
 }
 
 // 8 errors become `width` bytes. May write 8 bytes more.
@@ -144,19 +248,12 @@ inline void narrow_pack(const uint16_t* errors, unsigned width, uint8_t* out) {
     store(out + bits / 8, second);
 }
 
-// May read 8 bytes more.
-inline void narrow_unpack(const uint8_t* payload, unsigned width, uint8_t* errors) {
-    const uint64_t word = load<uint64_t>(payload), mask = (uint64_t{1} << width) - 1;
-    for (unsigned i = 0; i < kRows; ++i) errors[i] = static_cast<uint8_t>(word >> i * width & mask);
-}
-
-inline void narrow_unpack(const uint8_t* payload, unsigned width, uint16_t* errors) {
-    const unsigned bits = 4 * width;
-    const uint64_t first = load<uint64_t>(payload), second = load<uint64_t>(payload + bits / 8) >> bits % 8;
-    const uint64_t mask = (uint64_t{1} << width) - 1;
-    for (unsigned i = 0; i < 4; ++i) {
-        errors[i] = static_cast<uint16_t>(first >> i * width & mask);
-        errors[i + 4] = static_cast<uint16_t>(second >> i * width & mask);
+// `width` bytes become the lanes of sizeof(T) words. May read 8 bytes more.
+template <typename T>
+inline void narrow_unpack(const uint8_t* payload, unsigned width, uint64_t* errors) {
+    const unsigned bits = kLanes<T> * width;  // of each word; an odd width ends in the middle of a byte
+    for (std::size_t word = 0; word < sizeof(T); ++word) {
+        errors[word] = spread<T>(load<uint64_t>(payload + word * bits / 8) >> word * bits % 8, width);
     }
 }
 
@@ -224,19 +321,40 @@ inline void wide_pack(const T* errors, const uint8_t* widths, std::size_t column
     }
 }
 
-// May read 8 bytes more.
+// Errors are unpacked some columns at a time, whose bits one word holds wherever they begin; so rows of unpacked errors
+// are filled up to that number.
+template <typename T>
+constexpr std::size_t kTogether = 4 / sizeof(T);
+
+template <typename T>
+constexpr std::size_t unpacked_row(std::size_t columns) {
+    return (columns + kTogether<T> - 1) / kTogether<T> * kTogether<T>;
+}
+
+// What is behind the last column fills up the row. May read 8 bytes more, and 3 widths.
 template <typename T>
 inline void wide_unpack(const uint8_t* payload, const uint8_t* widths, std::size_t columns, std::size_t row_bytes,
                         T* errors) {
-    std::size_t bit = 0;
-    for (std::size_t c = 0; c < columns; ++c) {
-        const uint8_t* at = payload + bit / 8;
-        const unsigned shift = bit % 8;
-        const uint32_t mask = (uint32_t{1} << widths[c]) - 1;
-        for (std::size_t i = 0; i < kRows; ++i) {
-            errors[i * columns + c] = static_cast<T>(load<uint32_t>(at + i * row_bytes) >> shift & mask);
+    const std::size_t row = unpacked_row<T>(columns);
+    std::size_t first_bit = 0;
+    for (std::size_t c = 0; c < columns; c += kTogether<T>) {
+        uint32_t mask[kTogether<T>], factor[kTogether<T>];  // a column's place in the result, and its way there
+        unsigned bits = 0;
+        for (unsigned k = 0; k < kTogether<T>; ++k) {
+            const unsigned width = widths[c + k];
+            mask[k] = ((uint32_t{1} << width) - 1) << k * kBits<T>;
+            factor[k] = uint32_t{1} << (k * kBits<T> - bits);
+            bits += width;
         }
-        bit += widths[c];
+        const uint8_t* at = payload + first_bit / 8;
+        T* out = errors + c;
+        for (std::size_t i = 0; i < kRows; ++i, at += row_bytes, out += row) {
+            const auto word = static_cast<uint32_t>(load<uint64_t>(at) >> first_bit % 8);
+            uint32_t lanes = word & mask[0];
+            for (unsigned k = 1; k < kTogether<T>; ++k) lanes |= word * factor[k] & mask[k];
+            put_word(lanes, out);
+        }
+        first_bit += bits;
     }
 }
 

@@ -299,7 +299,6 @@ def sprintz_v0_decode(data: np.ndarray, fire: bool, out: np.ndarray) -> tuple[in
                 rows[done : done + _ROWS] = predictor.values(still)
                 done, run = done + _ROWS, run - 1
             rows[done : done + run * _ROWS] = predictor.value
-            predictor.delta[:] = 0
             done += run * _ROWS
         rest = stream.rest()
         out[done * columns : done * columns + rest.size] = rest
