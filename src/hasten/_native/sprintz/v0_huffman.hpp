@@ -6,14 +6,14 @@
 //   coded      kind 1: table | three u32, the lengths of the first three streams | four streams
 //   repeated   kind 2: the one byte that the block consists of
 //
-//   table      32 bytes, one bit for each symbol that occurs (bit s % 8 of byte s / 8) | 4 bits for each of these, in the
+//   table      32 bytes, a bit for each symbol that occurs (bit s % 8 of byte s / 8) | 4 bits for each of these, in the
 //              order of the symbols: the length of its code, 1 to 11; the low half of a byte comes first
 //   codes      canonical: shorter ones first, then by symbol, counted up from 0; complete
-//   streams    a quarter of the block each, q = ceil(size / 4) bytes and the last what is left; codes one after the other,
-//              each from its highest bit down, into bytes from their lowest bit up; filled up to bytes
+//   streams    q = ceil(size / 4) bytes of the block each, the last ones what is left; codes one after the other, each
+//              from its highest bit down, into bytes from their lowest bit up; filled up to bytes
 //
-// Four streams, because a decoder then has four chains of look-ups to run at the same time. Eleven bits, because the table
-// of look-ups then takes 4 KiB, and five codes can be taken from one 64-bit word.
+// Four streams give a decoder four chains of look-ups to run at the same time. With eleven bits the table of look-ups
+// takes 4 KiB, and five codes come out of one 64-bit word.
 //
 // Lengths are those of package-merge (Larmore and Hirschberg, "A fast algorithm for optimal length-limited Huffman
 // codes", J. ACM 37, 1990), symbols of one count ordered by value, a symbol before a package of the same weight.
@@ -64,8 +64,8 @@ struct Histogram {
     }
 };
 
-// Package-merge: level 0 holds the symbols by weight, each further one these again among the pairs of the level below it.
-// The 2 n - 2 lightest of the last level, and what their pairs are made of, name each symbol as often as its code is long.
+// Package-merge: level 0 holds the symbols by weight, each further one these again among the pairs of the level below.
+// The 2 n - 2 lightest of the last level, and what their pairs are made of, name a symbol as often as its code is long.
 inline Lengths code_lengths(const Histogram& histogram) {
     std::array<uint8_t, 256> symbols;
     std::size_t n = 0;
@@ -131,7 +131,8 @@ inline uint8_t* put_table(const Lengths& lengths, uint8_t* out) {
     return nibbles.close();
 }
 
-inline void put_stream(const uint8_t* data, std::size_t size, const Lengths& lengths, const Codes& codes, uint8_t* out) {
+inline void put_stream(const uint8_t* data, std::size_t size, const Lengths& lengths, const Codes& codes,
+                       uint8_t* out) {
     uint64_t word = 0;
     unsigned filled = 0;
     for (std::size_t i = 0; i < size; ++i) {
@@ -285,7 +286,9 @@ private:
         at_ = start + length;
         if (kind == coded) return coded_block(start, out, size);
         if (kind > repeated) return fail(start - kBlockHeader, "an unknown kind of block");
-        if (length != (kind == stored ? size : 1)) return fail(start - 4, "a block has another length than its kind says");
+        if (length != (kind == stored ? size : 1)) {
+            return fail(start - 4, "a block has another length than its kind says");
+        }
         if (kind == stored) {
             std::copy_n(data_ + start, size, out);
         } else {
@@ -314,7 +317,8 @@ private:
         }
         get_streams(streams, table, size, out);
         for (const Stream& stream : streams) {
-            if (!stream.is_used_up()) return fail(static_cast<std::size_t>(stream.data - data_), "a stream has another length than its codes");
+            if (stream.is_used_up()) continue;
+            return fail(static_cast<std::size_t>(stream.data - data_), "a stream has another length than its codes");
         }
         return true;
     }
@@ -323,14 +327,17 @@ private:
         const std::size_t start = at;
         if (at_ - at < kBitmap) return fail(at, "a block ends inside its table");
         std::size_t symbols = 0;
-        for (std::size_t s = 0; s < 256; ++s) symbols += data_[start + s / 8] >> s % 8 & 1;
+        for (std::size_t s = 0; s < 256; ++s) {
+            lengths[s] = data_[start + s / 8] >> s % 8 & 1;
+            symbols += lengths[s];
+        }
         if (at_ - at < table_bytes(symbols)) return fail(at, "a block ends inside its table");
         at += table_bytes(symbols);
         BitReader nibbles(data_ + start + kBitmap);
-        for (std::size_t s = 0; s < 256; ++s) {
-            if ((data_[start + s / 8] >> s % 8 & 1) == 0) continue;
-            lengths[s] = static_cast<uint8_t>(nibbles.get(4));
-            if (lengths[s] == 0 || lengths[s] > kMaxLength) return fail(start, "a code of no length, or of more than 11 bits");
+        for (uint8_t& length : lengths) {
+            if (length == 0) continue;
+            length = static_cast<uint8_t>(nibbles.get(4));
+            if (length == 0 || length > kMaxLength) return fail(start, "a code of no length, or of more than 11 bits");
         }
         if (symbols % 2 == 1 && nibbles.get(4) != 0) return fail(at - 1, "half a byte that should be 0");
         return true;

@@ -140,8 +140,17 @@ def pack(x: Any, predictor: str = "delta", *, huffman: bool = True) -> bytes:
     stream = _stream(call, matrix, fire)
     coded = _coded(stream) if huffman else stream
     coding, body = (HUFFMAN, coded) if coded.size < stream.size else (STORED, stream)
-    sizes = (*matrix.shape, stream.size, body.size)
-    header = Header(dtype.itemsize, dtype.kind == "i", fire, coding, *sizes, _elements_checksum(matrix))
+    header = Header(
+        itemsize=dtype.itemsize,
+        signed=int(dtype.kind == "i"),
+        fire=int(fire),
+        coding=coding,
+        rows=matrix.shape[0],
+        columns=matrix.shape[1],
+        stream_bytes=stream.size,
+        body_bytes=body.size,
+        checksum=_elements_checksum(matrix),
+    )
     return header.to_bytes() + body.tobytes()
 
 
