@@ -11,6 +11,7 @@
 #include "checksum.hpp"
 #include "flash/step.hpp"
 #include "sprintz/bind.hpp"
+#include "sprintz/crc32c.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -33,6 +34,12 @@ uint64_t checksum(const Bytes& data, const char* isa) {
     const auto kernel = hasten::checksum.pick(require_isa(isa));
     nb::gil_scoped_release release;
     return kernel(data.data(), data.size());
+}
+
+uint32_t crc32c(const Bytes& data, uint32_t crc, const char* isa) {
+    const auto kernel = hasten::sprintz::crc32c.pick(require_isa(isa));
+    nb::gil_scoped_release release;
+    return kernel(crc, data.data(), data.size());
 }
 
 template <typename T>
@@ -73,6 +80,8 @@ NB_MODULE(_ext, m) {
     m.def("isas", &isas, "Instruction sets that this machine runs, the smallest first.");
     m.def("checksum", &checksum, "data"_a.noconvert(), "isa"_a,
           "64-bit checksum of a contiguous uint8 array (formula: checksum.hpp).");
+    m.def("crc32c", &crc32c, "data"_a.noconvert(), "crc"_a, "isa"_a,
+          "CRC-32C (Castagnoli) of a contiguous uint8 array, going on from `crc` (sprintz/crc32c.hpp).");
     m.def("flash_step", &flash_step, "tensors"_a.noconvert(), "groups"_a.noconvert(), "isa"_a, "threads"_a,
           "One optimizer step of many tensors, in place, from tables of addresses and settings (flash/step.hpp).");
     hasten::sprintz::bind_v0(m);
