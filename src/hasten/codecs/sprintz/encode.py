@@ -15,7 +15,7 @@ from .chunk import Options
 from .crc import crc32c
 from .errors import CorruptError
 from .format import CHUNK_HEAD, ChunkHead, pack_chunk_head
-from .header import HEADER, MAX_CHUNK_BYTES, MAX_COLUMNS, MAX_ROWS, Header, pack_header
+from .header import MAX_CHUNK_BYTES, MAX_COLUMNS, MAX_ROWS, Header, header_crc, pack_header
 from .stats import chunk_entry
 from .table import Table
 
@@ -90,9 +90,7 @@ def finish_header(
         rate=None if rate is None else positive(call, "rate", rate), meta=_meta(call, meta),
     )  # fmt: skip
     packed = pack_header(header)
-    return replace(
-        header, size=len(packed), crc=int.from_bytes(packed[HEADER.size - 4 : HEADER.size], "little")
-    ), packed
+    return replace(header, size=len(packed), crc=header_crc(packed)), packed
 
 
 def _texts(call: str, what: str, values: Any, ncols: int, types: tuple[type, ...] = (str,)) -> tuple[Any, ...] | None:

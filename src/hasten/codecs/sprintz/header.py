@@ -14,7 +14,16 @@ from .dtypes import dtype_from_code, dtype_to_code, stored_dtype
 from .errors import CorruptError, VersionError
 from .tlv import pack_tlvs, parse_tlvs
 
-__all__ = ["HEADER", "MAX_CHUNK_BYTES", "MAX_COLUMNS", "MAX_ROWS", "Header", "pack_header", "parse_header"]
+__all__ = [
+    "HEADER",
+    "MAX_CHUNK_BYTES",
+    "MAX_COLUMNS",
+    "MAX_ROWS",
+    "Header",
+    "header_crc",
+    "pack_header",
+    "parse_header",
+]
 
 MAGIC = b"\x89TSZ\r\n\x1a\n"  # as PNG's: not text, and broken by a transfer that changes line ends
 MAJOR, MINOR = 1, 0
@@ -82,6 +91,11 @@ def pack_header(header: Header) -> bytes:
     tlvs = pack_tlvs(header)
     fixed = HEADER.pack(MAGIC, MAJOR, MINOR, flags, *code, header.ncols, len(tlvs), header.chunk_rows, 0)[:-4]
     return fixed + struct.pack("<I", crc32c(tlvs, crc32c(fixed))) + tlvs
+
+
+def header_crc(packed: bytes) -> int:
+    """The checksum in a packed header."""
+    return int.from_bytes(packed[HEADER.size - 4 : HEADER.size], "little")
 
 
 def parse_header(data: Any, size: int) -> Header | int:

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from hasten._core.checks import whole
+from hasten._core.checks import refuse, whole
 
+from .blocks import encode_block
 from .chunk import Options
+from .decode import in_threads
 from .encode import chunk_bound, encode_chunk, finish_header, make_options
 from .errors import CorruptError
 from .format import Trailer, pack_trailer
 from .header import MAX_CHUNK_BYTES
-from .reader import Reader, in_threads
+from .reader import Reader
 from .scan import pack_index
 from .source import as_source
 from .table import as_array, as_table, describe_dtype
@@ -24,7 +26,8 @@ __all__ = ["bound", "compress", "decompress"]
 def compress(
     x: Any, *, profile: str = "auto", predictor: str = "auto", entropy: str = "auto", cross: str | bool = "auto",
     chunk_rows: int | None = None, max_error: float | None = None, checksum: bool = True, threads: int = 1,
-    names: Any = None, units: Any = None, rate: float | None = None, meta: dict[str, Any] | None = None,
+    framing: bool = True, names: Any = None, units: Any = None, rate: float | None = None,
+    meta: dict[str, Any] | None = None,
 ) -> bytes:  # fmt: skip
     """Compress an array; the bytes are those of a `tsz` file, and the same for every machine and number of threads.
 
@@ -40,6 +43,7 @@ def compress(
         max_error: None: lossless. A number above 0: floats may differ by that much, and no more.
         checksum: Whether chunks carry one.
         threads: How many encode at once, a chunk each.
+        framing: False: a block without dtype, shape, index and anything else of a file, see `encode_block`.
         names: Of the columns. units: Of the columns, texts or None. rate: Samples per second. meta: A dict of your
             own, stored as JSON.
 
@@ -51,6 +55,13 @@ def compress(
     True
     """
     whole("compress", "threads", threads, low=1)
+    if not framing:
+        if not checksum or any(value is not None for value in (names, units, rate, meta)):
+            raise refuse("compress", "no checksum, names, units, rate or meta for a block", "some", "Leave them away.")
+        return encode_block(
+            x, profile=profile, predictor=predictor, entropy=entropy, cross=cross, chunk_rows=chunk_rows,
+            max_error=max_error, threads=threads,
+        )  # fmt: skip
     x = as_array("compress", x)
     missing = isinstance(x, np.ma.MaskedArray)
     header, packed = finish_header(

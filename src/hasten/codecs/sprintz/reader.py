@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from hasten._core.checks import refuse, whole
+from hasten._core.checks import refuse
 
-from . import chunk
 from .errors import CorruptError
-from .format import CHUNK_HEAD
 from .header import MAX_CHUNK_BYTES, Header
 from .queries import Queries
 from .scan import Index, read_chunk, read_header, read_index, scan
-from .select import Rows, as_target, choose_columns, choose_rows, dtype_of, shape_of, target_columns
+from .select import choose_columns, shape_of
 from .source import Source, as_source
 
 __all__ = ["Reader", "open_file"]
@@ -46,16 +42,6 @@ def open_file(path: Any, *, max_chunk_bytes: int = MAX_CHUNK_BYTES) -> Reader:
         raise
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """What is wanted of one chunk: its rows `first`, `first + step`, ..., which go to `place` and on in the output."""
-
-    number: int
-    first: int
-    count: int
-    place: int
-
-
 class Reader(Queries):
     """A compressed file seen as an array; `hasten.codecs.sprintz.open` makes one.
 
@@ -75,7 +61,7 @@ class Reader(Queries):
         self.header: Header = read_header(source)
         self.index_error: CorruptError | None = None
         try:
-            self.index = read_index(source, self.header, limit)
+            self.index = read_index(source, self.header)
         except CorruptError as error:
             self.index_error = error
             self.index = Index.of(list(scan(source, self.header, limit)))
@@ -100,9 +86,6 @@ class Reader(Queries):
     def names(self) -> tuple[str, ...] | None:
         """Of the columns."""
         return self.header.names
-
-    def __len__(self) -> int:
-        return int(self.index.rows[-1])
 
     def __enter__(self) -> Reader:
         return self
@@ -133,41 +116,16 @@ class Reader(Queries):
             found = found[found.dtype.names[0]]
         return found[0] if one_row else found
 
-    def read(
-        self, rows: slice | None = None, columns: Any = None, *, out: Any = None, threads: int = 1,
-        max_bytes: int | None = None,
-    ) -> np.ndarray:  # fmt: skip
-        """Decode some rows of some columns.
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._source.size
 
-        Args:
-            rows: A slice, as of a list; None for all.
-            columns: Numbers or names; None for all.
-            out: A NumPy array, CPU tensor or writable buffer of the shape and dtype of the result, which it then is.
-            threads: How many decode at once, a chunk each.
-            max_bytes: Refuse a larger result; None for no limit.
+    def info(self, *, details: bool = False) -> Any:
+        """What the file says of itself, see `hasten.codecs.sprintz.info`."""
+        from .info import describe
 
-        Returns:
-            (rows,), (rows, columns) or a structured array; a masked one if the file may have missing values.
-
-        Raises:
-            CorruptError: A chunk that was needed is damaged. ValueError, TypeError: `out` does not fit.
-        """
-        chosen, wanted = choose_columns("read", columns, self.header), choose_rows("read", rows, len(self))
-        whole("read", "threads", threads, low=1)
-        shape, dtype = shape_of(self.header, wanted.count, chosen), dtype_of(self.header, chosen)
-        size = wanted.count * sum(self.header.column(j).itemsize for j in chosen)
-        if max_bytes is not None and size > max_bytes:
-            raise refuse("read", f"at most {max_bytes} bytes of rows", f"{size}", "Pass a larger max_bytes=.")
-        if out is None:
-            target = np.empty(shape, dtype) if not self.header.missing else np.ma.empty(shape, dtype)
-        else:
-            target = as_target("read", out, shape, dtype, self.header.missing)
-        columns_out, masks_out = target_columns(target, self.header.layout, len(chosen))
-        if wanted.backwards:
-            columns_out = [c[::-1] for c in columns_out]
-            masks_out = None if masks_out is None else [m[::-1] for m in masks_out]
-        self._run(wanted, chosen, columns_out, masks_out, threads)
-        return target if out is None or not isinstance(out, np.ndarray) else out
+        return describe(self, details)
 
     def chunks(self, columns: Any = None) -> Iterator[np.ndarray]:
         """The array chunk by chunk, in order, so that a large file needs little memory."""
@@ -191,67 +149,6 @@ class Reader(Queries):
             raise CorruptError(at, f"expected chunk {number}, found chunk {head.number}")
         return body, head.has_mask
 
-    def _run(
-        self, wanted: Rows, chosen: Sequence[int], columns: Sequence[np.ndarray], masks: Sequence[np.ndarray] | None,
-        threads: int,
-    ) -> None:  # fmt: skip
-        """Decode the pieces of all chunks that `wanted` touches."""
-        if not chosen or not wanted.count:
-            return
-
-        def work(piece: _Piece) -> None:
-            at = slice(piece.place, piece.place + piece.count)
-            self._decode(piece, wanted.step, chosen, [c[at] for c in columns], masks and [m[at] for m in masks])
-
-        pieces = list(self._pieces(wanted))
-        self.chunks_decoded += len(pieces)
-        in_threads(work, pieces, threads)
-
-    def _pieces(self, wanted: Rows) -> Iterator[_Piece]:
-        starts = self.index.rows
-        number = int(np.searchsorted(starts, wanted.start, "right")) - 1
-        place = 0
-        while place < wanted.count:
-            row = wanted.start + place * wanted.step
-            number += int(np.searchsorted(starts[number + 1 :], row, "right"))
-            count = min(wanted.count - place, (int(starts[number + 1]) - row - 1) // wanted.step + 1)
-            yield _Piece(number, row - int(starts[number]), count, place)
-            place += count
-
-    def _decode(
-        self, piece: _Piece, step: int, chosen: Sequence[int], columns: list[np.ndarray], masks: list[np.ndarray] | None
-    ) -> None:
-        """Decode a piece of one chunk into arrays of `piece.count` rows."""
-        body, has_mask = self.body(piece.number)
-        nrows = int(self.index.rows[piece.number + 1] - self.index.rows[piece.number])
-        stored = self.header.stored()
-        whole_chunk = step == 1 and piece.count == nrows
-        out: list[np.ndarray | None] = [None] * self.header.ncols
-        mask_out: list[np.ndarray | None] = [None] * self.header.ncols
-        for k, j in enumerate(chosen):
-            if out[j] is None:
-                out[j] = columns[k] if whole_chunk else np.empty(nrows, stored[j])
-                if has_mask:
-                    mask_out[j] = masks[k] if whole_chunk and masks else np.zeros(nrows, bool)
-        at = int(self.index.offsets[piece.number]) + CHUNK_HEAD.size
-        decode_body(body, at, nrows, stored, out, mask_out if has_mask else None)
-        taken = slice(None) if whole_chunk else slice(piece.first, piece.first + (piece.count - 1) * step + 1, step)
-        for k, j in enumerate(chosen):
-            for mine, decoded in ((columns[k], out[j]), (masks[k] if masks else None, mask_out[j])):
-                if mine is not None and decoded is not None and mine is not decoded:
-                    mine[...] = decoded[taken]
-
-
-def decode_body(
-    body: Any, at: int, nrows: int, dtypes: Sequence[np.dtype], out: Sequence[np.ndarray | None],
-    masks: Sequence[np.ndarray | None] | None,
-) -> None:  # fmt: skip
-    """`chunk.decode` of a body that begins at byte `at` of the file, for the offsets of errors."""
-    try:
-        chunk.decode(body, nrows, dtypes, out, masks=masks)
-    except CorruptError as error:
-        raise CorruptError(at + max(error.offset, 0), error.reason) from None
-
 
 def choose_row(row: Any, total: int) -> int:
     """The number of one row, counted from the end if negative."""
@@ -261,11 +158,3 @@ def choose_row(row: Any, total: int) -> int:
     if not -total <= row < total:
         raise IndexError(f"Reader[...]: expected a row below {total}, got {row}.")
     return int(row) % total
-
-
-def in_threads(work: Callable[[Any], Any], items: Sequence[Any], threads: int) -> list[Any]:
-    """`work` of every item, in order, by up to `threads` threads."""
-    if threads == 1 or len(items) < 2:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))

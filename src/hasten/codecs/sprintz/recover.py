@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from .decode import decode_body
+from .disk import Disk
 from .errors import CorruptError
-from .format import CHUNK_HEAD, ChunkHead, parse_chunk_head
+from .format import CHUNK_HEAD, ChunkHead, Trailer, pack_trailer, parse_chunk_head
 from .header import MAX_CHUNK_BYTES, Header
-from .reader import Reader, decode_body
-from .scan import find_sync, read_chunk
+from .reader import Reader
+from .scan import find_sync, pack_index, read_chunk
 from .source import FileSource, Source
 from .stats import chunk_entry
 from .table import Table
 
-__all__ = ["Kept", "keep", "later_chunks", "read_table"]
+__all__ = ["Kept", "keep", "later_chunks", "read_table", "write_index"]
 
 
 @dataclass
@@ -49,25 +52,38 @@ def keep(path: Path) -> tuple[Header, Kept]:
         for at, head in later_chunks(source, header, end, MAX_CHUNK_BYTES):
             fix = "use hasten.codecs.sprintz.repair"
             raise CorruptError(end, f"no chunk here, but chunk {head.number} at byte {at} is good: {fix}")
-        entries = [
-            chunk_entry(header, read_table(reader, number), int(length)) for number, length in enumerate(index.lengths)
-        ]
+        entries = [_entry(reader, number) for number in range(len(index.lengths))]
         return header, Kept(end, len(reader), entries)
     finally:
         source.close()
 
 
-def read_table(reader: Reader, number: int) -> Table:
-    """The rows of a chunk as an encoder has them."""
-    header = reader.header
-    nrows = int(reader.index.rows[number + 1] - reader.index.rows[number])
-    table = Table.empty(header, nrows)
+def _entry(reader: Reader, number: int) -> bytes:
+    """What the index would say of a chunk."""
     body, has_mask = reader.body(number)
-    masks = [mask for part in table.masks if part is not None for mask in part.T] if has_mask else None
+    nrows = int(reader.index.rows[number + 1] - reader.index.rows[number])
+    at = int(reader.index.offsets[number]) + CHUNK_HEAD.size
+    return chunk_entry(reader.header, read_table(reader.header, body, has_mask, nrows, at), len(body))
+
+
+def read_table(header: Header, body: Any, has_mask: bool, nrows: int, at: int) -> Table:
+    """The rows of a chunk, whose body begins at byte `at`, as an encoder has them.
+
+    Raises:
+        CorruptError: The body does not decode.
+    """
+    table = Table.empty(header, nrows)
+    masks = [mask for part in table.masks if part is not None for mask in part.T] if has_mask else []
     if header.ncols:
-        at = int(reader.index.offsets[number]) + CHUNK_HEAD.size
         decode_body(body, at, nrows, header.stored(), table.columns(), masks or None)
     return table
+
+
+def write_index(disk: Disk, header: Header, kept: Kept) -> None:
+    """Write index and trailer behind the chunks of a file that ends there, durably."""
+    trailer = pack_trailer(Trailer(kept.end, kept.rows, len(kept.entries)), header.crc)
+    disk.write(kept.end, pack_index(header, b"".join(kept.entries)) + trailer)
+    disk.sync()
 
 
 def later_chunks(source: Source, header: Header, at: int, limit: int) -> Iterator[tuple[int, ChunkHead]]:

@@ -15,7 +15,7 @@ from .header import HEADER, Header, parse_header
 from .source import Source
 from .stats import entry_dtype
 
-__all__ = ["Index", "find_sync", "read_chunk", "read_header", "read_index", "scan"]
+__all__ = ["INDEX_MAGIC", "Index", "find_sync", "pack_index", "read_chunk", "read_header", "read_index", "scan"]
 
 INDEX_MAGIC = b"\xabTSI"
 WINDOW = 1 << 20  # bytes looked through at once for the sync of a chunk
@@ -120,7 +120,7 @@ class Index:
         return Index(np.array([at for at, _ in chunks], np.int64), rows, lengths, None)
 
 
-def read_index(source: Source, header: Header, limit: int) -> Index:
+def read_index(source: Source, header: Header) -> Index:
     """The index at the end of a file.
 
     Raises:

@@ -12,10 +12,10 @@ from .dtypes import stored_dtype
 from .header import Header
 from .table import Table
 
-__all__ = ["chunk_entry", "column_entries", "entry_dtype", "sums"]
+__all__ = ["chunk_entry", "column_entries", "entry_dtype", "fill_stats", "fold", "record_dtype", "sums"]
 
 
-def _record(dtype: np.dtype) -> np.dtype:
+def record_dtype(dtype: np.dtype) -> np.dtype:
     """The entry of one column."""
     name = "<u1" if dtype.kind == "b" else stored_dtype(dtype).newbyteorder("<")
     total = [("sum", "<f8")] if dtype.kind == "f" else [("sum", "<i8")]
@@ -27,9 +27,9 @@ def _record(dtype: np.dtype) -> np.dtype:
 def entry_dtype(header: Header) -> np.dtype:
     """The entry of one chunk: rows, bytes of the body, and the entries of its columns."""
     if len(header.dtypes) == 1:
-        stats = np.dtype((_record(header.dtypes[0]), (header.ncols,)))
+        stats = np.dtype((record_dtype(header.dtypes[0]), (header.ncols,)))
     else:
-        stats = np.dtype([(str(j), _record(dtype)) for j, dtype in enumerate(header.dtypes)])
+        stats = np.dtype([(str(j), record_dtype(dtype)) for j, dtype in enumerate(header.dtypes)])
     return np.dtype([("nrows", "<u4"), ("length", "<u4"), ("stats", stats)])
 
 

@@ -23,13 +23,11 @@ import numpy as np
 
 from hasten._core.checks import refuse, whole
 
+from .decode import in_threads
 from .disk import Disk, sync_folder
 from .encode import encode_chunk, finish_header, make_options
-from .format import Trailer, pack_trailer
 from .header import Header
-from .reader import in_threads
-from .recover import Kept, keep
-from .scan import pack_index
+from .recover import Kept, keep, write_index
 from .table import Table, as_array, as_table, describe_dtype
 
 __all__ = ["Writer"]
@@ -177,16 +175,20 @@ class Writer:
             jobs.append((len(kept.entries) + len(jobs), row, table))
             row += len(table)
         done = in_threads(lambda job: encode_chunk(self.header, *job), jobs, self._threads)
-        if self._tail:  # an old index, or what a crash left: gone for good before anything takes its place
-            self._disk.truncate(kept.end)
-            self._disk.sync()
-            self._tail = False
+        self._cut()
         self._unsynced, kept.clean = True, False
         for chunk, entry in done:
             self._disk.write(kept.end, chunk)
             kept.end += len(chunk)
             kept.entries.append(entry)
         kept.rows = row
+
+    def _cut(self) -> None:
+        """Cut off an old index, or what a crash left, for good: before anything takes its place."""
+        if self._tail:
+            self._disk.truncate(self._kept.end)
+            self._disk.sync()
+            self._tail = False
 
     def flush(self) -> None:
         """Return when every row appended so far survives any crash; see the class.
@@ -217,21 +219,13 @@ class Writer:
         self.flush()
         try:
             if not self._kept.clean:
-                self._finish()
+                self._cut()
+                write_index(self._disk, self.header, self._kept)
         except BaseException as error:
             self._break(error)
             raise
         self._closed = True
         self._disk.close()
-
-    def _finish(self) -> None:
-        kept = self._kept
-        if self._tail:
-            self._disk.truncate(kept.end)
-            self._disk.sync()
-        trailer = pack_trailer(Trailer(kept.end, kept.rows, len(kept.entries)), self.header.crc)
-        self._disk.write(kept.end, pack_index(self.header, b"".join(kept.entries)) + trailer)
-        self._disk.sync()
 
     def _break(self, error: BaseException) -> None:
         """Give up: the file stays as it is, and can be read and gone on with."""
