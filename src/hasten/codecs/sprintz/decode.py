@@ -99,7 +99,9 @@ class Decoder:
 
         def work(piece: Piece) -> None:
             at = slice(piece.place, piece.place + piece.count)
-            self.decode(piece, wanted.step, chosen, [c[at] for c in columns], masks and [m[at] for m in masks])
+            self.decode(
+                piece, wanted.step, chosen, [c[at] for c in columns], None if masks is None else [m[at] for m in masks]
+            )
 
         pieces = list(self.pieces(wanted))
         in_threads(work, pieces, threads)

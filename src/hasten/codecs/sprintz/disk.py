@@ -17,9 +17,6 @@ __all__ = ["Disk", "sync_folder"]
 class Disk:
     """An open file under an exclusive lock (where the system has such locks).
 
-    Attributes:
-        created: Whether the file was empty, or not there.
-
     Raises:
         BlockingIOError: Another writer has the file open. OSError: It cannot be opened.
     """
@@ -33,7 +30,6 @@ class Disk:
         except BaseException:
             self._file.close()
             raise
-        self.created = os.fstat(self._file.fileno()).st_size == 0
 
     def _lock(self) -> None:
         if fcntl is None:

@@ -13,7 +13,6 @@ from hasten._core.checks import near, positive, refuse, refuse_type
 from . import chunk
 from .chunk import Options
 from .crc import crc32c
-from .errors import CorruptError
 from .format import CHUNK_HEAD, ChunkHead, pack_chunk_head
 from .header import MAX_CHUNK_BYTES, MAX_COLUMNS, MAX_ROWS, Header, header_crc, pack_header
 from .stats import chunk_entry
@@ -119,8 +118,6 @@ def encode_body(options: Options, table: Table) -> bytes:
 def encode_chunk(header: Header, number: int, first_row: int, table: Table) -> tuple[bytes, bytes]:
     """A chunk as bytes, and its entry in the index."""
     body = encode_body(header.options, table)
-    if len(body) >= 1 << 32:
-        raise CorruptError(-1, "a chunk became larger than 4 GiB")
     head = pack_chunk_head(ChunkHead(number, first_row, len(table), len(body), table.has_mask()), header.crc)
     crc = crc32c(body) if header.checksum else 0
     if header.options.max_error is not None:

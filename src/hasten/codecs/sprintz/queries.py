@@ -131,11 +131,10 @@ class Queries(Decoder):
         counts = np.array([piece.count for piece in pieces], np.int64)
         numbers = np.array([piece.number for piece in pieces], np.int64)
         known = np.zeros(len(pieces), bool)
+        made = [np.zeros(len(pieces), record_dtype(self.header.column(j))) for j in chosen]
         if self.index.entries is not None and wanted.step == 1:
             known = counts == np.diff(self.index.rows)[numbers]
-        made = [np.zeros(len(pieces), record_dtype(self.header.column(j))) for j in chosen]
-        for j, records in zip(chosen, made, strict=True):
-            if known.any():
+            for j, records in zip(chosen, made, strict=True):
                 records[known] = column_entries(self.index.entries, self.header, j)[numbers[known]]
         for k in np.flatnonzero(~known):
             columns = self._columns(pieces[k], wanted.step, chosen)

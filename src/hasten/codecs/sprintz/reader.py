@@ -101,7 +101,7 @@ class Reader(Queries):
 
     def __getitem__(self, key: Any) -> Any:
         rows, columns = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
-        if isinstance(rows, (str, list)) and columns is None and self.header.layout == "records":
+        if columns is None and (isinstance(rows, str) or (isinstance(rows, list) and all(map(_is_name, rows)))):
             rows, columns = slice(None), rows
         one_column = columns is not None and not isinstance(columns, slice) and np.ndim(columns) == 0
         chosen = choose_columns("Reader[...]", columns, self.header)
@@ -113,7 +113,7 @@ class Reader(Queries):
         if one_column and self.header.layout == "matrix":
             found = found[:, 0]
         elif one_column and self.header.layout == "records":
-            found = found[found.dtype.names[0]]
+            found = found[self.header.names[chosen[0]]]  # type: ignore[index]
         return found[0] if one_row else found
 
     @property
@@ -148,6 +148,10 @@ class Reader(Queries):
         if (head.number, head.first_row, head.nrows) != (number, first, count):
             raise CorruptError(at, f"expected chunk {number}, found chunk {head.number}")
         return body, head.has_mask
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def choose_row(row: Any, total: int) -> int:

@@ -7,7 +7,7 @@ import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -138,11 +138,11 @@ def _of_buffer(call: str, out: Any, shape: tuple[int, ...], dtype: np.dtype) -> 
 
 def target_columns(target: np.ndarray, layout: str, count: int) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """The array's columns as the codec writes them, and their masks if it is a masked array."""
-    mask = None
+    mask: Any = None
     if isinstance(target, np.ma.MaskedArray):
         if np.ma.getmask(target) is np.ma.nomask:
             target.mask = np.zeros(target.shape, np.ma.make_mask_descr(target.dtype))
-        mask = np.ma.getmask(target)
+        mask = cast(Any, np.ma.getmask(target))
         mask[...] = False
     data = np.ma.getdata(target)
     if layout == "records":

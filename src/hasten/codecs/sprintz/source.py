@@ -88,4 +88,4 @@ def as_source(call: str, data: Any) -> Source:
         raise refuse_type(call, "a path or compressed bytes", type(data).__name__) from None
     if not view.c_contiguous:
         raise refuse(call, "contiguous bytes", f"a memoryview with strides {view.strides}", "Pass bytes(view).")
-    return Source(memoryview(np.frombuffer(view, np.uint8)))
+    return Source(memoryview(np.frombuffer(view, np.uint8).data))

@@ -101,7 +101,7 @@ def as_table(call: str, x: np.ndarray, header: Header) -> Table:
     Raises:
         TypeError: Another dtype. ValueError: Another shape, or a masked array where nothing may be missing.
     """
-    mask = np.ma.getmask(x) if isinstance(x, np.ma.MaskedArray) else np.ma.nomask
+    mask: Any = np.ma.getmask(x) if isinstance(x, np.ma.MaskedArray) else np.ma.nomask
     _check(call, x, header)
     data = np.asarray(np.ma.getdata(x))
     if header.layout == "records":

@@ -74,8 +74,11 @@ class Writer:
     ) -> None:  # fmt: skip
         if mode not in ("w", "a"):
             raise refuse("Writer", 'mode "w" or "a"', repr(mode), "")
+        if mode == "w" and dtype is None:
+            raise refuse("Writer", "a dtype for a new file", "none", "Pass dtype= and columns=.")
         self._threads = whole("Writer", "threads", threads, low=1)
-        self._closed, self._fault = True, None
+        self._closed = True
+        self._fault: BaseException | None = None
         asked = None
         if dtype is not None:
             options = make_options("Writer", profile, predictor, entropy, cross, max_error)
@@ -86,8 +89,8 @@ class Writer:
         path = Path(path)
         self._disk = Disk(path, create=asked is not None)
         try:
-            if mode == "w" or self._disk.created:
-                self._begin(asked)
+            if asked is not None and (mode == "w" or _unborn(self._disk.path, asked[1])):
+                self._begin(*asked)
             else:
                 self._go_on(asked, chunk_rows)
         except BaseException:
@@ -97,11 +100,9 @@ class Writer:
         self._held = 0  # rows in it
         self._closed = False
 
-    def _begin(self, asked: tuple[Header, bytes] | None) -> None:
+    def _begin(self, header: Header, packed: bytes) -> None:
         """Write the header of a new file."""
-        if asked is None:
-            raise refuse("Writer", "a dtype for a new file", "none", "Pass dtype= and columns=.")
-        self.header, packed = asked
+        self.header = header
         self._disk.truncate(0)
         self._disk.write(0, packed)
         self._disk.sync()
@@ -115,6 +116,9 @@ class Writer:
         self.header, self._kept = keep(self._disk.path)
         if asked is not None:
             _agree(self.header, asked[0], chunk_rows)
+        if not self.header.checksum:
+            raise refuse("Writer", "a file with checksums", "one without", "Write a new file: Writer(..., mode='w').")
+        self._disk.sync()  # a writer that was killed may have written what it could not acknowledge
         self._unsynced, self._tail = False, True
         self.rows_durable = self._kept.rows
 
@@ -252,6 +256,13 @@ def _described(dtype: Any, columns: int | None) -> dict[str, Any]:
         whole("Writer", "columns", columns)
     found = describe_dtype("Writer", np.dtype(dtype), 1 if columns is None else 2)
     return {"ncols": 1 if columns is None else columns, **found}
+
+
+def _unborn(path: Path, packed: bytes) -> bool:
+    """Is this an empty file, or one whose writer came no further than the header?"""
+    if path.stat().st_size > len(packed):
+        return False
+    return all(byte in (0, wanted) for byte, wanted in zip(path.read_bytes(), packed, strict=False))
 
 
 def _agree(header: Header, asked: Header, chunk_rows: int | None) -> None:
