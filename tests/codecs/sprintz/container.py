@@ -112,7 +112,7 @@ def keep_masks(monkeypatch: pytest.MonkeyPatch) -> None:
 def sealed(data: bytes) -> bytes:
     """A file of one's own making with its checksums put right: header, heads and bodies of chunks, index, trailer."""
     out = bytearray(data)
-    tlvs = struct.unpack_from("<I", out, 24)[0]
+    tlvs = struct.unpack_from("<I", out, 28)[0]
     at = 64 + tlvs
     seed = crc32c(out[64:at], crc32c(out[:60]))
     struct.pack_into("<I", out, 60, seed)

@@ -102,7 +102,12 @@ def test_names_units_rate_and_meta_are_kept():
     x = walk(100, 3)
     said = {"names": ["x", "µ", ""], "units": ["mV", None, "°"], "rate": 250.0, "meta": {"a": [1, {"b": None}]}}
     found = info(compress(x, **said))
-    assert (found.names, found.units, found.rate, found.meta) == (("x", "µ", ""), ("mV", None, "°"), 250.0, said["meta"])
+    assert (found.names, found.units, found.rate, found.meta) == (
+        ("x", "µ", ""),
+        ("mV", None, "°"),
+        250.0,
+        said["meta"],
+    )
     assert json.loads(json.dumps(found.to_dict()))["meta"] == said["meta"]
     assert same(decompress(compress(x, **said), columns=["µ"]), x[:, 1:2])
 

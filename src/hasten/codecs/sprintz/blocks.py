@@ -26,7 +26,7 @@ from .errors import CorruptError, VersionError
 from .format import CHUNK_HEAD
 from .header import MAX_CHUNK_BYTES, Header
 from .scan import Index
-from .select import as_target, choose_rows
+from .select import as_target, choose_rows, clear_mask
 from .source import as_source
 from .table import as_array, as_table, describe_dtype
 
@@ -97,6 +97,8 @@ def decode_block(
         out = target = make(full, header.dtype)
     else:
         target = as_target("decode_block", out, full, header.dtype, header.missing)
+    if isinstance(target, np.ma.MaskedArray):
+        clear_mask(target)  # so that what is reshaped shares it
     flat = target if len(full) <= 2 else target.reshape(wanted.count, header.ncols)
     if not np.may_share_memory(flat, target) and target.size:
         raise refuse("decode_block", "out= whose columns can be told apart", target, "Pass a contiguous array.")

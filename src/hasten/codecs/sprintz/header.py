@@ -121,7 +121,7 @@ def parse_header(data: Any, size: int) -> Header | int:
         raise VersionError(8, f"the format has version {major}; this version of hasten reads {MAJOR}")
     whole = HEADER.size + tlv_len
     if whole > size:
-        raise CorruptError(24, "the header is longer than the file")
+        raise CorruptError(28, "the header is longer than the file")
     if len(view) < whole:
         return whole
     tlvs = view[HEADER.size : whole]
@@ -132,7 +132,7 @@ def parse_header(data: Any, size: int) -> Header | int:
     layout = "flat" if flags & FLAT else "records" if flags & RECORDS else "matrix"
     found = parse_tlvs(tlvs, HEADER.size, ncols)
     if layout == "flat" and ncols != 1:
-        raise CorruptError(20, "an array of one dimension has one column")
+        raise CorruptError(24, "an array of one dimension has one column")
     if layout == "records" and (not found["names"] or "" in found["names"]):
         raise CorruptError(12, "records without names")
     if "dtypes" not in found:

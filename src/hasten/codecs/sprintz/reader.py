@@ -146,7 +146,7 @@ class Reader(Queries):
         count = int(self.index.rows[number + 1]) - first
         head, body = read_chunk(self._source, self.header, at, self._limit, int(self.index.lengths[number]))
         if (head.number, head.first_row, head.nrows) != (number, first, count):
-            raise CorruptError(at, f"expected chunk {number}, found chunk {head.number}")
+            raise CorruptError(at, f"the index lists another chunk {number} than stands here")
         return body, head.has_mask
 
 

@@ -7,7 +7,7 @@ import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from hasten._core.checks import describe, near, refuse, refuse_type
 from .dtypes import stored_dtype
 from .header import Header
 
-__all__ = ["Rows", "as_target", "choose_columns", "choose_rows", "shape_of", "target_columns"]
+__all__ = ["Rows", "as_target", "choose_columns", "choose_rows", "clear_mask", "shape_of", "target_columns"]
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,20 @@ def _of_buffer(call: str, out: Any, shape: tuple[int, ...], dtype: np.dtype) -> 
     return np.frombuffer(view, np.uint8).view(dtype).reshape(shape)
 
 
+def clear_mask(target: np.ma.MaskedArray) -> Any:
+    """The mask of an array, which from now on has one of its own; nothing is masked."""
+    if np.ma.getmask(target) is np.ma.nomask:
+        target.mask = np.zeros(target.shape, np.ma.make_mask_descr(target.dtype))
+    mask: Any = np.ma.getmask(target)
+    mask[...] = False
+    return mask
+
+
 def target_columns(target: np.ndarray, layout: str, count: int) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """The array's columns as the codec writes them, and their masks if it is a masked array."""
     mask: Any = None
     if isinstance(target, np.ma.MaskedArray):
-        if np.ma.getmask(target) is np.ma.nomask:
-            target.mask = np.zeros(target.shape, np.ma.make_mask_descr(target.dtype))
-        mask = cast(Any, np.ma.getmask(target))
-        mask[...] = False
+        mask = clear_mask(target)
     data = np.ma.getdata(target)
     if layout == "records":
         names = data.dtype.names or ()
