@@ -1,8 +1,19 @@
-from numpy import float64, uint8, uint64
+from typing import Any
+
+from numpy import float64, int64, uint8, uint32, uint64
 from numpy.typing import NDArray
 
 def cpu_features() -> dict[str, bool]: ...
 def isas() -> tuple[str, ...]: ...
 def checksum(data: NDArray[uint8], isa: str) -> int: ...
 def crc32c(data: NDArray[uint8], crc: int, isa: str) -> int: ...
+def column_stats(
+    block: NDArray[Any],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    sum_low: NDArray[uint64],
+    sum_high: NDArray[int64],
+    nulls: NDArray[uint32],
+    isa: str,
+) -> None: ...
 def flash_step(tensors: NDArray[uint64], groups: NDArray[float64], isa: str, threads: int) -> None: ...

@@ -6,12 +6,10 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
-#include <string>
-
 #include "checksum.hpp"
 #include "flash/step.hpp"
+#include "require_isa.hpp"
 #include "sprintz/bind.hpp"
-#include "sprintz/crc32c.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -20,26 +18,12 @@ namespace {
 
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// Running a variant that the CPU lacks would kill the process, so the name is checked here too, not only in Python.
-hasten::Isa require_isa(const char* name) {
-    const auto isa = hasten::isa_from_name(name);
-    if (!isa) throw nb::value_error((std::string("isa: unknown instruction set '") + name + "'").c_str());
-    if (!hasten::isa_available(*isa)) {
-        throw nb::value_error((std::string("isa: this CPU or operating system has no ") + name).c_str());
-    }
-    return *isa;
-}
+using hasten::require_isa;
 
 uint64_t checksum(const Bytes& data, const char* isa) {
     const auto kernel = hasten::checksum.pick(require_isa(isa));
     nb::gil_scoped_release release;
     return kernel(data.data(), data.size());
-}
-
-uint32_t crc32c(const Bytes& data, uint32_t crc, const char* isa) {
-    const auto kernel = hasten::sprintz::crc32c.pick(require_isa(isa));
-    nb::gil_scoped_release release;
-    return kernel(crc, data.data(), data.size());
 }
 
 template <typename T>
@@ -80,9 +64,8 @@ NB_MODULE(_ext, m) {
     m.def("isas", &isas, "Instruction sets that this machine runs, the smallest first.");
     m.def("checksum", &checksum, "data"_a.noconvert(), "isa"_a,
           "64-bit checksum of a contiguous uint8 array (formula: checksum.hpp).");
-    m.def("crc32c", &crc32c, "data"_a.noconvert(), "crc"_a, "isa"_a,
-          "CRC-32C (Castagnoli) of a contiguous uint8 array, going on from `crc` (sprintz/crc32c.hpp).");
     m.def("flash_step", &flash_step, "tensors"_a.noconvert(), "groups"_a.noconvert(), "isa"_a, "threads"_a,
           "One optimizer step of many tensors, in place, from tables of addresses and settings (flash/step.hpp).");
+    hasten::sprintz::bind_container(m);
     hasten::sprintz::bind_v0(m);
 }
