@@ -150,6 +150,17 @@ def test_a_repaired_file_goes_on_and_is_repaired_again(damage):
     assert same(read(path), np.concatenate([X[64:192], X[384:], X[:64]]))
 
 
+def test_a_repaired_file_that_is_cut(damage):
+    path = damage(OFFSETS[3] + 40)
+    repair(path, skip_bad=True)
+    with open(path, "r+b") as file:
+        file.truncate(OFFSETS[1] + 50)
+    assert repair(path).rows == 64
+    assert same(read(path), X[:64])
+    assert verify(path) == []
+    assert sprintz.info(path).gaps == ((192, 64),), "the header stays as it was, and the gap is behind the end"
+
+
 def test_a_target_leaves_the_damaged_file_as_it_is(damage, tmp_path):
     path = damage(OFFSETS[3] + 40)
     before = path.read_bytes()

@@ -121,7 +121,7 @@ def bound(shape: tuple[int, ...], dtype: Any, *, chunk_rows: int | None = None, 
         chunk_rows: As of `compress`.
         missing: Whether it is a masked array.
 
-    >>> bound((1000,), "int16") < 2300
+    >>> bound((1000,), "int16") < 2500
     True
     """
     options = Options(max_error=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from .format import CHUNK_HEAD, ChunkHead, Trailer, pack_chunk_head, pack_traile
 from .header import MAX_CHUNK_BYTES, Header, header_crc, pack_header
 from .recover import Kept, later_chunks, read_table, write_index
 from .scan import INDEX_MAGIC, Index, pack_index, read_chunk, read_header, read_index
-from .source import Source, as_source
+from .source import Source, as_path, as_source
 from .stats import chunk_entry
 
 __all__ = ["Fault", "Repair", "repair", "verify"]
@@ -166,36 +167,41 @@ def repair(
         CorruptError: The header is damaged; or good chunks lie behind a bad one, and neither `skip_bad` nor a target
             was given. BlockingIOError: A writer has the file open.
     """
-    path, goal = Path(path), Path(path if target is None else target)
-    source = as_source("repair", path)
-    try:
-        disk = Disk(path, create=False)
-        try:
-            header = read_header(source)
-            good, faults, total = _survey(source, header, max_chunk_bytes)
-            prefix = [chunk for number, chunk in enumerate(good) if chunk.head.number == number]
-            if not skip_bad and len(prefix) < len(good):
-                if target is None:
-                    rows = sum(chunk.head.nrows for chunk in good[len(prefix) :])
-                    behind = f"{len(good) - len(prefix)} good chunks with {rows} rows lie behind it"
-                    raise CorruptError(
-                        faults[0].offset, f"{faults[0].reason}; {behind}: pass skip_bad=True to keep them"
-                    )
-                good = prefix
-            header, lost = _with_gaps(header, good, total)
-            rows = sum(chunk.head.nrows for chunk in good)
-            if target is not None or len(prefix) < len(good):
-                _rewrite(source, header, good, goal)
-            elif faults:
-                end = good[-1].at + CHUNK_HEAD.size + good[-1].head.length + 4 if good else header.size
-                disk.truncate(end)
-                disk.sync()
-                write_index(disk, header, Kept(end, rows, [chunk.entry for chunk in good]))
-        finally:
-            disk.close()
-    finally:
-        source.close()
-    return Repair(goal, bool(faults), rows, len(good), lost, tuple(faults))
+    path, goal = as_path("repair", path), Path(path if target is None else target)
+    with ExitStack() as stack:
+        disk = None if target is not None else stack.enter_context(closing(Disk(path, create=False)))
+        source = stack.enter_context(closing(as_source("repair", path)))
+        header = read_header(source)
+        good, faults, total = _survey(source, header, max_chunk_bytes)
+        prefix = [chunk for number, chunk in enumerate(good) if chunk.head.number == number]
+        if not skip_bad:
+            if target is None and len(prefix) < len(good):
+                raise _would_lose(faults[0], good[len(prefix) :])
+            good = prefix
+        renumbered, lost = _with_gaps(header, good, total)
+        if disk is None or len(prefix) < len(good):
+            _rewrite(source, renumbered, good, goal)
+        elif faults:
+            _mend(disk, header, good)
+    return Repair(goal, bool(faults), _rows(good), len(good), lost, tuple(faults))
+
+
+def _rows(chunks: list[Good]) -> int:
+    return sum(chunk.head.nrows for chunk in chunks)
+
+
+def _would_lose(fault: Fault, chunks: list[Good]) -> CorruptError:
+    """Why a file is not simply cut."""
+    behind = f"{len(chunks)} good chunks with {_rows(chunks)} rows lie behind it"
+    return CorruptError(fault.offset, f"{fault.reason}; {behind}: pass skip_bad=True to keep them")
+
+
+def _mend(disk: Disk, header: Header, good: list[Good]) -> None:
+    """Cut what lies behind the chunks, and write an index there."""
+    end = good[-1].at + CHUNK_HEAD.size + good[-1].head.length + 4 if good else header.size
+    disk.truncate(end)
+    disk.sync()
+    write_index(disk, header, Kept(end, _rows(good), [chunk.entry for chunk in good]))
 
 
 def _with_gaps(header: Header, good: list[Good], total: int) -> tuple[Header, tuple[tuple[int, int], ...]]:

@@ -13,7 +13,7 @@ from hasten._core.checks import refuse, refuse_type
 
 from .errors import CorruptError
 
-__all__ = ["Source", "as_source"]
+__all__ = ["Source", "as_path", "as_source"]
 
 
 class Source:
@@ -75,13 +75,18 @@ class FileSource(Source):
         self._file.close()
 
 
+def as_path(call: str, data: Any) -> Path:
+    """The path of a file that is there."""
+    path = Path(data)
+    if not path.is_file():
+        raise FileNotFoundError(f"{call}: expected a tsz file, got {path}, which is no file. Check the path.")
+    return path
+
+
 def as_source(call: str, data: Any) -> Source:
     """The source of a path or of a buffer."""
     if isinstance(data, (str, os.PathLike)):
-        path = Path(data)
-        if not path.is_file():
-            raise FileNotFoundError(f"{call}: expected a tsz file, got {path}, which is no file. Check the path.")
-        return FileSource(path)
+        return FileSource(as_path(call, data))
     try:
         view = memoryview(data)
     except TypeError:
