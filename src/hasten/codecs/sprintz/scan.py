@@ -120,8 +120,8 @@ class Index:
         return Index(np.array([at for at, _ in chunks], np.int64), rows, lengths, None)
 
 
-def read_index(source: Source, header: Header) -> Index:
-    """The index at the end of a file.
+def read_index(source: Source, header: Header, limit: int) -> Index:
+    """The index at the end of a file whose chunks take at most `limit` bytes after decoding.
 
     Raises:
         CorruptError: There is none, or it does not fit the file.
@@ -142,6 +142,8 @@ def read_index(source: Source, header: Header) -> Index:
     ends = header.size + np.cumsum(lengths + (CHUNK_HEAD.size + 4))
     if len(entries) and not (entries["nrows"].min() >= 1 and entries["nrows"].max() <= header.chunk_rows):
         raise CorruptError(trailer.index, "the index has chunks of impossible size")
+    if len(entries) and int(entries["nrows"].max()) * header.row_bytes > limit:
+        raise CorruptError(trailer.index, f"the index has chunks of more than the {limit} bytes allowed")
     if rows[-1] != trailer.rows or (ends[-1] if len(ends) else header.size) != trailer.index:
         raise CorruptError(trailer.index, "the index does not fit the chunks")
     return Index(ends - lengths - (CHUNK_HEAD.size + 4), rows, lengths, entries)
