@@ -128,7 +128,7 @@ def expected_entry(values: np.ndarray, mask: np.ndarray) -> tuple:
         while len(sums) > 1:
             sums = [float(np.float64(a) + np.float64(b)) for a, b in zip(sums, sums[len(sums) // 2 :], strict=False)]
     low, high = (float(kept.min()), float(kept.max())) if len(kept) else (0.0, 0.0)
-    return (low, high, Same(sums[0]), nulls)
+    return (low, high, Same(sums[0] + 0.0), nulls)
 
 
 class Same(float):
