@@ -31,7 +31,7 @@ uint64_t saved_state() {
 
 constexpr bool bit(uint32_t word, int index) { return ((word >> index) & 1u) != 0; }
 
-std::array<Feature, 14> detect() {
+std::array<Feature, 15> detect() {
     Registers one, seven, seven_one;
     bool ymm = false, zmm = false, neon = false;
 #if defined(HASTEN_X86)
@@ -49,6 +49,7 @@ std::array<Feature, 14> detect() {
 #endif
     // Bit positions: Intel SDM volume 2A, CPUID.
     return {{
+        {"sse4.2", bit(one.ecx, 20)},
         {"avx", ymm && bit(one.ecx, 28)},
         {"fma", ymm && bit(one.ecx, 12)},
         {"f16c", ymm && bit(one.ecx, 29)},
@@ -68,8 +69,8 @@ std::array<Feature, 14> detect() {
 
 }  // namespace
 
-const std::array<Feature, 14>& cpu_features() {
-    static const std::array<Feature, 14> found = detect();
+const std::array<Feature, 15>& cpu_features() {
+    static const std::array<Feature, 15> found = detect();
     return found;
 }
 

@@ -6,10 +6,9 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
-#include <string>
-
 #include "checksum.hpp"
 #include "flash/step.hpp"
+#include "require_isa.hpp"
 #include "sprintz/bind.hpp"
 
 namespace nb = nanobind;
@@ -19,15 +18,7 @@ namespace {
 
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// Running a variant that the CPU lacks would kill the process, so the name is checked here too, not only in Python.
-hasten::Isa require_isa(const char* name) {
-    const auto isa = hasten::isa_from_name(name);
-    if (!isa) throw nb::value_error((std::string("isa: unknown instruction set '") + name + "'").c_str());
-    if (!hasten::isa_available(*isa)) {
-        throw nb::value_error((std::string("isa: this CPU or operating system has no ") + name).c_str());
-    }
-    return *isa;
-}
+using hasten::require_isa;
 
 uint64_t checksum(const Bytes& data, const char* isa) {
     const auto kernel = hasten::checksum.pick(require_isa(isa));
@@ -75,5 +66,6 @@ NB_MODULE(_ext, m) {
           "64-bit checksum of a contiguous uint8 array (formula: checksum.hpp).");
     m.def("flash_step", &flash_step, "tensors"_a.noconvert(), "groups"_a.noconvert(), "isa"_a, "threads"_a,
           "One optimizer step of many tensors, in place, from tables of addresses and settings (flash/step.hpp).");
+    hasten::sprintz::bind_container(m);
     hasten::sprintz::bind_v0(m);
 }

@@ -5,6 +5,7 @@
 
 namespace hasten::sprintz {
 
+void bind_container(nanobind::module_& m);  // checksum and statistics of tsz files
 void bind_v0(nanobind::module_& m);  // published Sprintz streams
 
 }  // namespace hasten::sprintz
