@@ -174,9 +174,8 @@ def read_rows(data: bytes, segment: Segment, before: int, max_rows: int | None) 
     if before + BLOCK * segment.blocks + len(left) > limit:
         raise CorruptError(segment.head.start, f"more than {limit} rows; pass max_rows= to read them")
     body = segment.head.body
-    raw = np.frombuffer(
-        data[body : segment.end] + bytes(3), np.uint8
-    )  # 3 bytes are read for a value, also for one of 0 bits at the end
+    # 3 bytes are read for a value, also for one of 0 bits at the end.
+    raw = np.frombuffer(data[body : segment.end] + bytes(3), np.uint8)
     index, places = np.array(segment.index, np.int64), np.array(segment.places, np.int64) - body
     z = np.zeros((segment.blocks, columns, BLOCK), np.uint16)
     step = max(1, BATCH // columns)
