@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hasten.codecs.sprintz import chunk
 from hasten.codecs.sprintz.crc import crc32c
 
 INTEGERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
@@ -76,37 +73,6 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
     if layout == "unaligned":
         return np.frombuffer(b"\0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape)
     return x
-
-
-def keep_masks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the codec of chunks does not keep masks yet, one that puts them behind the body."""
-    probe, hidden = np.zeros(32, np.int16), np.zeros(32, bool)
-    body = chunk.encode([probe], chunk.Options(), [~hidden])
-    chunk.decode(body, 32, [probe.dtype], [probe.copy()], masks=[hidden])
-    if hidden.all():
-        return
-    encode, decode = chunk.encode, chunk.decode
-
-    def encode_masks(columns: Any, options: Any, masks: Any = None) -> bytes:
-        body = encode(columns, options)
-        if masks is None:
-            return body
-        hidden = [np.zeros(len(c), bool) if m is None else m for c, m in zip(columns, masks, strict=True)]
-        return body + b"".join(np.packbits(m).tobytes() for m in hidden)
-
-    def decode_masks(body: Any, nrows: int, dtypes: Any, out: Any, *, masks: Any = None) -> None:
-        decode(body, nrows, dtypes, out)
-        if masks is None:
-            return
-        size = -(-nrows // 8)
-        packed = bytes(body)[len(body) - size * len(dtypes) :]
-        for j, mask in enumerate(masks):
-            if mask is not None:
-                bits = np.frombuffer(packed[j * size : (j + 1) * size], np.uint8)
-                mask[...] = np.unpackbits(bits, count=nrows)
-
-    monkeypatch.setattr(chunk, "encode", encode_masks)
-    monkeypatch.setattr(chunk, "decode", decode_masks)
 
 
 def sealed(data: bytes) -> bytes:

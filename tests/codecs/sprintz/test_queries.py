@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codecs.sprintz.container import INTEGERS, arrays, keep_masks, same, sample, walk
+from tests.codecs.sprintz.container import INTEGERS, arrays, same, sample, walk
 
 from hasten.codecs import sprintz
 from hasten.codecs.sprintz import compress
@@ -60,27 +60,25 @@ def test_floats(dtype, seed, rows):
 def test_missing_values(x, seed):
     if x.dtype.kind in "Mm" or not x.size:
         return
-    with pytest.MonkeyPatch.context() as patch:
-        keep_masks(patch)
-        x = np.ma.array(x, mask=np.random.default_rng(seed).random(x.shape) < 0.5)
-        r = sprintz.open(compress(x, chunk_rows=32))
-        wide = x if x.ndim == 2 else x[:, None]
-        for j in range(wide.shape[1]):
-            column = wide[:, j]
-            kept = column.compressed()
-            kept = kept[~np.isnan(kept)] if x.dtype.kind == "f" else kept
-            assert r.count(columns=j) == len(kept)
-            if not len(kept):
-                assert r.max(columns=j) is np.ma.masked
-                assert r.argmax(columns=j) is np.ma.masked
-                assert np.isnan(r.mean(columns=j))
-                continue
-            assert (r.min(columns=j), r.max(columns=j)) == (kept.min(), kept.max())
-            row = r.argmax(columns=j)
-            assert not np.ma.getmaskarray(column)[row]
-            assert column[row] == kept.max()
-            earlier = np.ma.array(column[:row]).compressed()
-            assert not (earlier == kept.max()).any()
+    x = np.ma.array(x, mask=np.random.default_rng(seed).random(x.shape) < 0.5)
+    r = sprintz.open(compress(x, chunk_rows=32))
+    wide = x if x.ndim == 2 else x[:, None]
+    for j in range(wide.shape[1]):
+        column = wide[:, j]
+        kept = column.compressed()
+        kept = kept[~np.isnan(kept)] if x.dtype.kind == "f" else kept
+        assert r.count(columns=j) == len(kept)
+        if not len(kept):
+            assert r.max(columns=j) is np.ma.masked
+            assert r.argmax(columns=j) is np.ma.masked
+            assert np.isnan(r.mean(columns=j))
+            continue
+        assert (r.min(columns=j), r.max(columns=j)) == (kept.min(), kept.max())
+        row = r.argmax(columns=j)
+        assert not np.ma.getmaskarray(column)[row]
+        assert column[row] == kept.max()
+        earlier = np.ma.array(column[:row]).compressed()
+        assert not (earlier == kept.max()).any()
 
 
 def test_columns_and_forms():
@@ -110,7 +108,6 @@ def test_records_of_mixed_dtypes():
 
 
 def test_columns_without_any_value(monkeypatch):
-    keep_masks(monkeypatch)
     for dtype in ("M8[s]", "m8", "i2", "f4"):
         r = sprintz.open(compress(np.zeros((0, 2), dtype)))
         assert r.max().mask.tolist() == r.argmax().mask.tolist() == [True, True]
@@ -164,13 +161,11 @@ def test_crossings(dtype, seed, threshold, masked, rows):
     x = x.clip(0).astype(dtype) if dtype[0] == "u" else x.astype(dtype)
     hidden = generator.random(300) < (0.1 if masked else 0)
     hidden[64:96] = False
-    with pytest.MonkeyPatch.context() as patch:
-        keep_masks(patch)
-        if dtype[0] == "f" and masked:
-            x[::17] = np.nan
-        y = np.ma.array(x, mask=hidden) if masked else x
-        r = sprintz.open(compress(y, chunk_rows=32))
-        found = r.crossings(threshold, rows=rows)
+    if dtype[0] == "f" and masked:
+        x[::17] = np.nan
+    y = np.ma.array(x, mask=hidden) if masked else x
+    r = sprintz.open(compress(y, chunk_rows=32))
+    found = r.crossings(threshold, rows=rows)
     part = rows or slice(0, 300)
     values = [None if gone or v != v else v.item() for v, gone in zip(x[part], hidden[part], strict=True)]
     rising, falling = turns(values, threshold)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codecs.sprintz.container import arrays, keep_masks, same, walk
+from tests.codecs.sprintz.container import arrays, same, walk
 
 from hasten.codecs import sprintz
 from hasten.codecs.sprintz import CorruptError, compress
@@ -83,7 +83,6 @@ def test_fields_are_chosen_once():
 
 
 def test_indexing_of_masked_rows(monkeypatch):
-    keep_masks(monkeypatch)
     x = np.ma.array(X[:, :2], mask=X[:, :2] % 3 == 0)
     r = sprintz.open(compress(x, chunk_rows=64))
     assert same(r[5:900:2, 1], x[5:900:2, 1])
@@ -178,7 +177,7 @@ def test_every_cut_is_read_up_to_its_last_good_chunk(path):
         rows = min(1000, 64 * sum(end <= size for end in ends))
         assert r.recovered
         assert same(r[:], X[:rows]), size
-    found = sprintz.info(BUF[:5000])
+    found = sprintz.info(BUF[: ends[7] + 50])
     assert (found.recovered, found.chunks, found.shape) == (True, 8, (512, 4))
     assert "no trailer" in found.problem
 

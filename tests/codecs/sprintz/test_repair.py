@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from tests.codecs.sprintz.container import keep_masks, same, sealed, walk
+from tests.codecs.sprintz.container import same, sealed, walk
 
 from hasten.codecs import sprintz
 from hasten.codecs.sprintz import CorruptError, Writer, compress, repair, scan, verify
@@ -196,7 +196,6 @@ def test_a_file_inside_a_file_is_not_mistaken_for_it(damage):
 
 
 def test_masks_survive(damage, monkeypatch):
-    keep_masks(monkeypatch)
     x = np.ma.array(X, mask=X % 7 == 0)
     x.mask[100:300] = False
     buf = compress(x, chunk_rows=64)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.codecs.sprintz.container import arrays, keep_masks, same, walk
+from tests.codecs.sprintz.container import arrays, same, walk
 from tests.codecs.sprintz.replay import files_after, record, written
 
 from hasten.codecs import sprintz
@@ -45,7 +45,6 @@ def test_the_buffer_holds_copies(tmp_path):
 
 
 def test_masked_rows(tmp_path, monkeypatch):
-    keep_masks(monkeypatch)
     x = np.ma.array(X, mask=X % 5 == 0)
     with Writer(tmp_path / "x", "i2", 3, chunk_rows=64, missing=True) as w:
         w.append(X[:50])

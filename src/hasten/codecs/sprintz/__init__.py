@@ -1,4 +1,20 @@
-"""Sprintz: lossless compression of integer time series (essay to come)."""
+"""Sprintz: lossless compression of time series, after Blalock, Madden and Guttag (arXiv 1808.02515).
+
+A series is predicted from its past; what is left is small, and packed at as many bits as the largest of a few
+neighbours needs. The published codec does that for 8 and 16 bits, in blocks of 8 rows, with state of a few bytes per column:
+
+- `v0` writes and reads its streams byte for byte (delta and FIRE predictors, runs), checks every byte that it reads,
+  and adds a frame with a Huffman stage of our own, since a published stream names neither its width nor its length.
+- `device` reads what a microcontroller writes with `include/tsz_encoder.h`, a C99 encoder of less than 1 KB of memory.
+- `tsz` files hold tables: `compress`, `decompress`, `Writer`, `open`. Each column of a chunk is a record of its own
+  (planar.py), so any rows of any columns can be read alone; every byte is under a checksum; rows that `flush` returned
+  for survive a crash; `min`, `max`, `sum` and `crossings` are answered from an index where that is possible.
+
+Differences from the published codec, in `tsz` files: any integers, floats, bool and points in time; blocks of 32 values
+of one column; data that do not shrink are stored; lengths, limits and checksums everywhere. What is lost: nothing; the
+records of `tsz` are packed in NumPy so far (tens of megabytes a second), with the predictors none, delta and delta2 and
+without an entropy stage. For a better ratio at such speeds use zstd or pcodec for now.
+"""
 
 from __future__ import annotations
 

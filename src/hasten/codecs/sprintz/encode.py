@@ -10,7 +10,7 @@ import numpy as np
 
 from hasten._core.checks import near, positive, refuse, refuse_type
 
-from . import chunk
+from . import chunk, planar
 from .chunk import Options
 from .crc import crc32c
 from .format import CHUNK_HEAD, ChunkHead, pack_chunk_head
@@ -26,9 +26,9 @@ COLUMN_BYTES = 1 << 16  # of a column in a chunk, before compression
 WIDE_BYTES = 1 << 25  # of all columns, unless that leaves fewer rows than the next number
 LEAST_ROWS = 1024
 
-PROFILES = ("auto", "fast", "balanced", "max")
-PREDICTORS = ("auto", "none", "delta", "delta2", "fire", "nlms1", "nlms2", "nlms4", "lpc")
-ENTROPIES = ("auto", "none", "rice", "classes")
+PROFILES = ("auto", "fast")
+PREDICTORS = ("auto", *planar.PREDICTORS)
+ENTROPIES = ("auto", "none")
 
 
 def make_options(
@@ -43,7 +43,7 @@ def make_options(
     if cross not in ("auto", False):
         raise refuse(call, 'cross "auto" or False', repr(cross), "")
     if max_error is not None:
-        max_error = positive(call, "max_error", max_error)
+        raise refuse(call, "max_error=None, since only lossless encoding is there", repr(max_error), "Leave it away.")
     return Options(profile, predictor, entropy, cross, max_error)
 
 

@@ -34,13 +34,15 @@ def compress(
     Args:
         x: (rows,) or (rows, columns), or a structured array of shape (rows,). (u)int8 to 64, float32, float64, bool,
             datetime64 or timedelta64, any strides and byte order. Missing values: a masked array.
-        profile: "fast", "balanced" or "max": what to pay for a better ratio; "auto" is balanced.
-        predictor: What is subtracted from each value, "auto": chosen for each column and chunk.
-        entropy: How the differences are coded, "auto": chosen likewise.
-        cross: "auto": columns may be predicted from others; False: each alone.
+        profile: "fast"; "auto" is fast. There are no others yet.
+        predictor: What is subtracted from each value: "none", "delta" or "delta2"; "auto": chosen for each column and
+            chunk.
+        entropy: "none": differences are packed at the width of the largest of 32; "auto" is that. There are no others
+            yet.
+        cross: Of no effect yet: each column is predicted alone.
         chunk_rows: Rows that are compressed together and decoded together, a multiple of 32; None: about 64 KiB of
             each column.
-        max_error: None: lossless. A number above 0: floats may differ by that much, and no more.
+        max_error: None: lossless. There is nothing else yet.
         checksum: Whether chunks carry one.
         threads: How many encode at once, a chunk each.
         framing: False: a block without dtype, shape, index and anything else of a file, see `encode_block`.
