@@ -1,7 +1,8 @@
 """Sprintz: lossless compression of time series, after Blalock, Madden and Guttag (arXiv 1808.02515).
 
 A series is predicted from its past; what is left is small, and packed at as many bits as the largest of a few
-neighbours needs. The published codec does that for 8 and 16 bits, in blocks of 8 rows, with state of a few bytes per column:
+neighbours needs. The published codec does that for 8 and 16 bits, in blocks of 8 rows, with state of a few bytes per
+column:
 
 - `v0` writes and reads its streams byte for byte (delta and FIRE predictors, runs), checks every byte that it reads,
   and adds a frame with a Huffman stage of our own, since a published stream names neither its width nor its length.
