@@ -128,7 +128,7 @@ def expected_entry(values: np.ndarray, mask: np.ndarray) -> tuple:
         while len(sums) > 1:
             sums = [float(np.float64(a) + np.float64(b)) for a, b in zip(sums, sums[len(sums) // 2 :], strict=False)]
     low, high = (float(kept.min()), float(kept.max())) if len(kept) else (0.0, 0.0)
-    return (low, high, Same(sums[0]), nulls)
+    return (low, high, Same(sums[0] + 0.0), nulls)
 
 
 class Same(float):
@@ -258,7 +258,7 @@ def test_limits_come_before_memory():
         decompress(claims)
     reader = sprintz.open(claims)
     assert (reader.shape, reader.recovered) == ((0, 1 << 20), True)
-    with pytest.raises(CorruptError, match="a chunk of 128 bytes, more than the 100 allowed"):
+    with pytest.raises(CorruptError, match="chunks of more than the 100 bytes allowed"):
         decompress(FILE, max_chunk_bytes=100)
     assert sprintz.open(FILE[:-1], max_chunk_bytes=100).shape == (0, 2)
 

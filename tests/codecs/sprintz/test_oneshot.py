@@ -225,6 +225,9 @@ def test_arguments_that_cannot_be(arguments, message):
 
 
 def test_meta_must_be_a_dict():
+    for meta in ({"a": b"x"}, {"a": float("nan")}, {1: 2, "a": 3}):
+        with pytest.raises(TypeError, match="meta that JSON can hold"):
+            compress(walk(9, 1), meta=meta)
     with pytest.raises(TypeError, match="meta a dict, got list"):
         compress(walk(9, 1), meta=[1])
 

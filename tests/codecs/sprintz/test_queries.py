@@ -109,6 +109,19 @@ def test_records_of_mixed_dtypes():
         r.sum()
 
 
+def test_columns_without_any_value(monkeypatch):
+    keep_masks(monkeypatch)
+    for dtype in ("M8[s]", "m8", "i2", "f4"):
+        r = sprintz.open(compress(np.zeros((0, 2), dtype)))
+        assert r.max().mask.tolist() == r.argmax().mask.tolist() == [True, True]
+        assert r.max().dtype == dtype
+    half = np.ma.array(np.arange(8).reshape(4, 2), mask=[[0, 1]] * 4)
+    r = sprintz.open(compress(half))
+    assert r.max().tolist() == [6, None]
+    assert r.sum().tolist() == [12, 0]
+    assert r.mean().tolist()[0] == 3.0
+
+
 def test_sums_that_fit_no_integer_type():
     x = np.full((100, 2), np.iinfo("u8").max, "u8")
     x[:, 1] = 1

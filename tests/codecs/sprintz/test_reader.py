@@ -74,6 +74,14 @@ def test_indexing_of_records():
     assert r[40].dtype == x.dtype
 
 
+def test_fields_are_chosen_once():
+    r = sprintz.open(compress(np.zeros(5, [("a", "i2"), ("b", "f4")])))
+    with pytest.raises(ValueError, match=r"read: expected each field once, got \['a', 'a'\]"):
+        r[:, ["a", "a"]]
+    assert r[:, []].shape == (5,)
+    assert r[:, (name for name in "ba")].dtype.names == ("b", "a")
+
+
 def test_indexing_of_masked_rows(monkeypatch):
     keep_masks(monkeypatch)
     x = np.ma.array(X[:, :2], mask=X[:, :2] % 3 == 0)

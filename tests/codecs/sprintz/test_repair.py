@@ -9,7 +9,10 @@ import pytest
 from tests.codecs.sprintz.container import keep_masks, same, sealed, walk
 
 from hasten.codecs import sprintz
-from hasten.codecs.sprintz import CorruptError, Writer, compress, repair, verify
+from hasten.codecs.sprintz import CorruptError, Writer, compress, repair, scan, verify
+from hasten.codecs.sprintz.format import SYNC, ChunkHead, pack_chunk_head
+from hasten.codecs.sprintz.scan import find_sync
+from hasten.codecs.sprintz.source import Source
 
 X = walk(1000, 3)
 BUF = compress(X, chunk_rows=64, names=["a", "b", "c"], rate=250.0)
@@ -237,9 +240,6 @@ def test_no_file(tmp_path):
 
 def test_a_file_made_to_waste_time_is_looked_through_once(monkeypatch):
     # Heads of chunks everywhere, each with a body up to the end of the file.
-    from hasten.codecs.sprintz import scan
-    from hasten.codecs.sprintz.format import ChunkHead, pack_chunk_head
-
     header = sprintz.open(BUF).header
     heads, total = [], 200_000
     for k in range(1, total // 40):
@@ -250,3 +250,10 @@ def test_a_file_made_to_waste_time_is_looked_through_once(monkeypatch):
     monkeypatch.setattr(scan, "crc32c", lambda data, *rest: counted.append(len(data)) or crc(data, *rest))
     assert verify(BUF[: header.size] + b"".join(heads))
     assert sum(counted) < 8 * total
+
+
+def test_the_next_chunk_is_found_at_any_distance():
+    for gap in (0, 1, 3, 4090, 4093, 4094, 4095, 4096, 4097, 12286, 12287, 12288, 12289, 1_100_000):
+        data = b"\xab" * gap + SYNC + b"\xab" * 9
+        assert find_sync(Source(memoryview(data)), 0) == gap
+        assert find_sync(Source(memoryview(data)), gap + 1) == len(data)

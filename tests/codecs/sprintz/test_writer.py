@@ -238,7 +238,7 @@ def test_an_exception_in_the_block_of_a_writer_keeps_the_rows(tmp_path):
     assert sprintz.info(tmp_path / "x").shape == (3000, 3)
 
 
-SESSIONS = [
+WRITERS = [
     [40, 200, "flush", 10, "flush", 300, 7],
     [1, "flush", 130, 64, "flush", "flush", 20],
     [500, "flush"],
@@ -283,7 +283,7 @@ def go_on(data: bytes, acknowledged: int, path: Path) -> None:
 def test_every_crash_between_and_in_writes(tmp_path, monkeypatch):
     path = tmp_path / "x"
     steps = record(monkeypatch)
-    for actions in SESSIONS:
+    for actions in WRITERS:
         written(path, actions, X, steps, dtype="i2", columns=3, mode="a", chunk_rows=64)
     states = list(files_after(steps, b""))
     assert len(states) > 300
@@ -343,7 +343,7 @@ def test_a_hundred_killed_writers(tmp_path):
 
 @settings(max_examples=5)
 @given(seed=st.integers(0, 10**6))
-def test_crashes_of_random_sessions(tmp_path_factory, seed):
+def test_crashes_of_random_writers(tmp_path_factory, seed):
     generator = np.random.default_rng(seed)
     path = tmp_path_factory.mktemp("random") / "x"
     with pytest.MonkeyPatch.context() as patch:

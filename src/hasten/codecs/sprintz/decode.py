@@ -74,7 +74,7 @@ class Decoder:
         """
         chosen, wanted = choose_columns("read", columns, self.header), choose_rows("read", rows, len(self))
         whole("read", "threads", threads, low=1)
-        shape, dtype = shape_of(self.header, wanted.count, chosen), dtype_of(self.header, chosen)
+        shape, dtype = shape_of(self.header, wanted.count, chosen), dtype_of("read", self.header, chosen)
         size = wanted.count * sum(self.header.column(j).itemsize for j in chosen)
         if max_bytes is not None and size > max_bytes:
             raise refuse("read", f"at most {max_bytes} bytes of rows", f"{size}", "Pass a larger max_bytes=.")

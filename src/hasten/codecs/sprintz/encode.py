@@ -17,6 +17,7 @@ from .format import CHUNK_HEAD, ChunkHead, pack_chunk_head
 from .header import MAX_CHUNK_BYTES, MAX_COLUMNS, MAX_ROWS, Header, header_crc, pack_header
 from .stats import chunk_entry
 from .table import Table
+from .tlv import pack_json
 
 __all__ = ["default_chunk_rows", "encode_body", "encode_chunk", "finish_header", "make_options"]
 
@@ -106,6 +107,10 @@ def _meta(call: str, meta: dict[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(meta, dict):
         raise refuse_type(call, "meta a dict", type(meta).__name__, "Pass meta={'device': 'A7'}, say.")
+    try:
+        pack_json(meta)
+    except (TypeError, ValueError) as error:
+        raise refuse_type(call, "meta that JSON can hold", repr(meta), f"{error}.") from None
     return meta
 
 

@@ -17,7 +17,7 @@ from hasten._core.checks import describe, refuse, refuse_type
 
 from .decode import Decoder, Piece
 from .dtypes import stored_dtype
-from .select import Rows, choose_column, choose_columns, choose_rows
+from .select import Rows, choose_column, choose_columns, choose_rows, is_one
 from .stats import column_entries, fill_stats, fold, record_dtype, sums
 
 __all__ = ["Crossings", "Queries"]
@@ -43,7 +43,7 @@ class Queries(Decoder):
     """Reductions over rows, as NumPy's with `axis=0`.
 
     Each takes `rows`, a slice (None: all), and `columns`, numbers or names (None: all). The result is an array with one
-    entry per column; a scalar for one column or a file of one dimension; a dict by name for columns of mixed dtypes.
+    entry per column; a scalar for one column or a file of one dimension; a dict by name for records.
     """
 
     def min(self, axis: int = 0, *, rows: slice | None = None, columns: Any = None) -> Any:
@@ -114,10 +114,10 @@ class Queries(Decoder):
         """`reduce` of each column's records, in the form of the class."""
         if axis != 0:
             raise refuse(call, "axis=0, over rows", describe(axis), "Decode the rows for another axis: reader[:].")
-        one = self.header.layout == "flat" or (columns is not None and np.ndim(columns) == 0)
+        one = is_one(columns) or (self.header.layout == "flat" and columns is None)
         chosen = choose_columns(call, columns, self.header)
         found = [reduce(record, j) for record, j in zip(self._records(rows, chosen), chosen, strict=True)]
-        if one and not isinstance(columns, slice):
+        if one:
             return found[0]
         if self.header.layout == "records":
             assert self.header.names is not None
@@ -212,7 +212,9 @@ def _as_array(found: list[Any], dtype: np.dtype) -> np.ndarray:
     if not found:
         return np.zeros(0, dtype)
     if any(masked):
-        present = next((value for value, hidden in zip(found, masked, strict=True) if not hidden), dtype.type(0))
+        present = next(
+            (value for value, hidden in zip(found, masked, strict=True) if not hidden), np.zeros((), dtype)[()]
+        )
         values = np.array([present if hidden else value for value, hidden in zip(found, masked, strict=True)])
         return np.ma.array(values, mask=masked)
     if not isinstance(found[0], int) or isinstance(found[0], bool):

@@ -15,7 +15,7 @@ from .errors import CorruptError
 from .header import MAX_CHUNK_BYTES, Header
 from .queries import Queries
 from .scan import Index, read_chunk, read_header, read_index, scan
-from .select import choose_columns, shape_of
+from .select import choose_columns, is_one, shape_of
 from .source import Source, as_source
 
 __all__ = ["Reader", "open_file"]
@@ -61,7 +61,7 @@ class Reader(Queries):
         self.header: Header = read_header(source)
         self.index_error: CorruptError | None = None
         try:
-            self.index = read_index(source, self.header)
+            self.index = read_index(source, self.header, limit)
         except CorruptError as error:
             self.index_error = error
             self.index = Index.of(list(scan(source, self.header, limit)))
@@ -103,7 +103,7 @@ class Reader(Queries):
         rows, columns = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
         if columns is None and (isinstance(rows, str) or (isinstance(rows, list) and all(map(_is_name, rows)))):
             rows, columns = slice(None), rows
-        one_column = columns is not None and not isinstance(columns, slice) and np.ndim(columns) == 0
+        one_column = is_one(columns)
         chosen = choose_columns("Reader[...]", columns, self.header)
         one_row = not isinstance(rows, slice)
         if one_row:

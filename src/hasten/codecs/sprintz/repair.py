@@ -83,7 +83,7 @@ def _survey(source: Source, header: Header, limit: int) -> tuple[list[Good], lis
     faults: list[Fault] = []
     index = None
     try:
-        index = read_index(source, header)
+        index = read_index(source, header, limit)
     except CorruptError as error:
         faults.append(Fault(error.offset, error.reason))
     for found in _listed(source, header, index, limit) if index else _unlisted(source, header, limit):

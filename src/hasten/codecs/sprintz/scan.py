@@ -18,7 +18,7 @@ from .stats import entry_dtype
 __all__ = ["INDEX_MAGIC", "Index", "find_sync", "pack_index", "read_chunk", "read_header", "read_index", "scan"]
 
 INDEX_MAGIC = b"\xabTSI"
-WINDOW = 1 << 20  # bytes looked through at once for the sync of a chunk
+WINDOW = (1 << 12, 1 << 20)  # bytes looked through at once for the sync of a chunk: at first, and at most
 
 
 def read_header(source: Source) -> Header:
@@ -47,21 +47,23 @@ def read_chunk(source: Source, header: Header, at: int, limit: int, length: int 
     Raises:
         CorruptError: There is no good chunk.
     """
-    block = source.some(at, CHUNK_HEAD.size + (0 if length is None else length + 4))
+    block = memoryview(source.some(at, CHUNK_HEAD.size + (0 if length is None else length + 4)))
     head = parse_chunk_head(block[: CHUNK_HEAD.size], header.crc, at)
     if not 1 <= head.nrows <= header.chunk_rows:
         raise CorruptError(at + 16, f"a chunk of {head.nrows} rows in a file of {header.chunk_rows} rows a chunk")
     if head.nrows * header.row_bytes > limit:
         raise CorruptError(at + 16, f"a chunk of {head.nrows * header.row_bytes} bytes, more than the {limit} allowed")
+    if length not in (None, head.length):
+        raise CorruptError(at + 20, "the chunk and the index give different lengths")
+    if at + CHUNK_HEAD.size + head.length + 4 > source.size:
+        raise CorruptError(source.size, "the file ends inside a chunk")
     if length is None:
-        rest = source.some(at + CHUNK_HEAD.size, head.length + 4)
-    elif length == head.length:
+        rest = memoryview(source.read(at + CHUNK_HEAD.size, head.length + 4))
+    elif len(block) == CHUNK_HEAD.size + length + 4:
         rest = block[CHUNK_HEAD.size :]
     else:
-        raise CorruptError(at + 20, "the chunk and the index give different lengths")
-    if len(rest) < head.length + 4:
-        raise CorruptError(at + CHUNK_HEAD.size + len(rest), "the file ends inside a chunk")
-    body = memoryview(rest)[:-4]
+        raise CorruptError(at + len(block), "the file ends inside a chunk")
+    body = rest[:-4]
     if header.checksum and crc32c(body) != int.from_bytes(rest[-4:], "little"):
         raise CorruptError(at + CHUNK_HEAD.size, f"chunk {head.number} does not fit its checksum")
     return head, body
@@ -83,12 +85,12 @@ def scan(source: Source, header: Header, limit: int) -> Iterator[tuple[int, Chun
 
 def find_sync(source: Source, at: int) -> int:
     """Where the next sync of a chunk stands at or after byte `at`; the size of the file if there is none."""
+    size = WINDOW[0]
     while at < source.size:
-        window = bytes(source.some(at, WINDOW + len(SYNC) - 1))
-        found = window.find(SYNC)
+        found = bytes(source.some(at, size + len(SYNC) - 1)).find(SYNC)
         if found >= 0:
             return at + found
-        at += WINDOW
+        at, size = at + size, min(2 * size, WINDOW[1])
     return source.size
 
 
@@ -120,8 +122,8 @@ class Index:
         return Index(np.array([at for at, _ in chunks], np.int64), rows, lengths, None)
 
 
-def read_index(source: Source, header: Header) -> Index:
-    """The index at the end of a file.
+def read_index(source: Source, header: Header, limit: int) -> Index:
+    """The index at the end of a file whose chunks take at most `limit` bytes after decoding.
 
     Raises:
         CorruptError: There is none, or it does not fit the file.
@@ -133,7 +135,7 @@ def read_index(source: Source, header: Header) -> Index:
     dtype = entry_dtype(header)
     if trailer.index < header.size or trailer.index + 8 + trailer.chunks * dtype.itemsize + 4 != at:
         raise CorruptError(at, "the index is not where the trailer says")
-    block = source.read(trailer.index, at - trailer.index)
+    block = memoryview(source.read(trailer.index, at - trailer.index))
     if bytes(block[:4]) != INDEX_MAGIC or crc32c(block[:-4], header.crc) != int.from_bytes(block[-4:], "little"):
         raise CorruptError(trailer.index, "the index does not fit its checksum")
     entries = np.frombuffer(block[8:-4], dtype)
@@ -142,6 +144,8 @@ def read_index(source: Source, header: Header) -> Index:
     ends = header.size + np.cumsum(lengths + (CHUNK_HEAD.size + 4))
     if len(entries) and not (entries["nrows"].min() >= 1 and entries["nrows"].max() <= header.chunk_rows):
         raise CorruptError(trailer.index, "the index has chunks of impossible size")
+    if len(entries) and int(entries["nrows"].max()) * header.row_bytes > limit:
+        raise CorruptError(trailer.index, f"the index has chunks of more than the {limit} bytes allowed")
     if rows[-1] != trailer.rows or (ends[-1] if len(ends) else header.size) != trailer.index:
         raise CorruptError(trailer.index, "the index does not fit the chunks")
     return Index(ends - lengths - (CHUNK_HEAD.size + 4), rows, lengths, entries)

@@ -16,7 +16,17 @@ from hasten._core.checks import describe, near, refuse, refuse_type
 from .dtypes import stored_dtype
 from .header import Header
 
-__all__ = ["Rows", "as_target", "choose_columns", "choose_rows", "clear_mask", "shape_of", "target_columns"]
+__all__ = [
+    "Rows",
+    "as_target",
+    "choose_columns",
+    "choose_rows",
+    "clear_mask",
+    "dtype_of",
+    "is_one",
+    "shape_of",
+    "target_columns",
+]
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,6 @@ class Rows:
     step: int
     count: int
     backwards: bool = False
-
-    @property
-    def stop(self) -> int:
-        """One behind the last row."""
-        return self.start + (self.count - 1) * self.step + 1 if self.count else self.start
 
 
 def choose_rows(call: str, rows: slice | None, total: int) -> Rows:
@@ -52,9 +57,18 @@ def choose_columns(call: str, columns: Any, header: Header) -> list[int]:
         return list(range(header.ncols))
     if isinstance(columns, slice):
         return list(range(header.ncols))[columns]
-    if isinstance(columns, str) or not hasattr(columns, "__iter__"):
+    if is_one(columns):
         columns = [columns]
     return [choose_column(call, column, header) for column in columns]
+
+
+def is_one(columns: Any) -> bool:
+    """Is this one column, and not a list of them?"""
+    return (
+        columns is not None
+        and not isinstance(columns, slice)
+        and (isinstance(columns, str) or not hasattr(columns, "__iter__"))
+    )
 
 
 def choose_column(call: str, column: Any, header: Header) -> int:
@@ -80,11 +94,13 @@ def shape_of(header: Header, rows: int, columns: Sequence[int]) -> tuple[int, ..
     return (rows, len(columns)) if header.layout == "matrix" else (rows,)
 
 
-def dtype_of(header: Header, columns: Sequence[int]) -> np.dtype:
+def dtype_of(call: str, header: Header, columns: Sequence[int]) -> np.dtype:
     """The dtype of the array for some columns."""
     if header.layout != "records":
         return header.dtypes[0]
     assert header.names is not None
+    if len(set(columns)) < len(columns):
+        raise refuse(call, "each field once", repr([header.names[j] for j in columns]), "Name each once in columns=.")
     return np.dtype([(header.names[j], header.column(j)) for j in columns])
 
 

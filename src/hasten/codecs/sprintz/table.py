@@ -12,7 +12,7 @@ from hasten._core.checks import refuse, refuse_type
 from .dtypes import column_dtype, stored_dtype
 from .header import MAX_COLUMNS, Header
 
-__all__ = ["Table", "describe_dtype", "empty_array"]
+__all__ = ["Table", "as_array", "as_table", "describe_dtype"]
 
 Part = np.ndarray  # (rows, columns) of one dtype: all columns of a file whose columns share it, else one
 
@@ -140,11 +140,3 @@ def _check(call: str, x: np.ndarray, header: Header) -> None:
     if x.ndim != wanted or (wanted == 2 and x.shape[1] != header.ncols):
         shape = f"(rows, {header.ncols})" if wanted == 2 else "(rows,)"
         raise refuse(call, f"shape {shape}", x, "Reshape it, or write another file.")
-
-
-def empty_array(header: Header, rows: int, columns: Sequence[int]) -> np.ndarray:
-    """An array for some rows and columns: (rows,), (rows, columns), or records of these columns."""
-    if header.layout == "records":
-        assert header.names is not None
-        return np.empty(rows, np.dtype([(header.names[j], header.column(j)) for j in columns]))
-    return np.empty(rows if header.layout == "flat" else (rows, len(columns)), header.dtypes[0])

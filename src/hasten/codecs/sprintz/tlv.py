@@ -17,7 +17,7 @@ from .errors import CorruptError
 if TYPE_CHECKING:
     from .header import Header
 
-__all__ = ["pack_tlvs", "parse_tlvs"]
+__all__ = ["pack_json", "pack_tlvs", "parse_tlvs"]
 
 TLV = struct.Struct("<HxxI")
 COLUMN = struct.Struct("<BBBxI")
@@ -25,7 +25,8 @@ GAP = struct.Struct("<QQ")
 COLUMNS, NAMES, LABELS, RATE, OPTIONS, META, GAPS = range(1, 8)  # types of a TLV; never change one
 
 
-def _json(value: Any) -> bytes:
+def pack_json(value: Any) -> bytes:
+    """A value as JSON, always the same bytes."""
     return json.dumps(value, allow_nan=False, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -35,17 +36,17 @@ def pack_tlvs(header: Header) -> bytes:
     if len(header.dtypes) > 1:
         items.append((COLUMNS, b"".join(COLUMN.pack(*dtype_to_code(d)) for d in header.dtypes)))
     if header.names is not None:
-        items.append((NAMES, _json(header.names)))
+        items.append((NAMES, pack_json(header.names)))
     if header.units is not None:
-        items.append((LABELS, _json(header.units)))
+        items.append((LABELS, pack_json(header.units)))
     if header.rate is not None:
         items.append((RATE, struct.pack("<d", header.rate)))
     defaults = asdict(Options())
     changed = {name: value for name, value in asdict(header.options).items() if value != defaults[name]}
     if changed:
-        items.append((OPTIONS, _json(changed)))
+        items.append((OPTIONS, pack_json(changed)))
     if header.meta:
-        items.append((META, _json(header.meta)))
+        items.append((META, pack_json(header.meta)))
     if header.gaps:
         items.append((GAPS, b"".join(GAP.pack(*gap) for gap in header.gaps)))
     return b"".join(TLV.pack(kind, len(data)) + data for kind, data in items)
