@@ -17,12 +17,21 @@ codec = App(
 )
 
 Format = Literal["csv", "npy", "raw", "tsz", "wav", "wfdb"]
-Out = Annotated[str | None, Parameter(alias="-o")]
+
+
+def _no_option(kind: object, value: str | None) -> None:
+    """A dash is allowed where a file is, so what begins with one must be looked at."""
+    if value is not None and value.startswith("-") and value != "-":
+        raise ValueError(f"{value} is not an option of this command. For a file of that name write ./{value}.")
+
+
+File = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_option)]
+Out = Annotated[str | None, Parameter(alias="-o", allow_leading_hyphen=True, validator=_no_option)]
 
 
 @codec.command
 def compress(
-    file: str,
+    file: File,
     *,
     out: Out = None,
     profile: Literal["auto", "fast", "balanced", "max"] = "auto",
@@ -87,7 +96,7 @@ def compress(
 
 @codec.command
 def decompress(
-    file: str,
+    file: File,
     *,
     out: Out = None,
     format: Format | None = None,  # noqa: A002
@@ -126,7 +135,7 @@ def decompress(
 
 @codec.command
 def cat(
-    file: str,
+    file: File,
     *,
     rows: str | None = None,
     columns: str | None = None,
@@ -157,7 +166,7 @@ def cat(
 
 
 @codec.command
-def info(file: str, *, details: bool = False, json: bool = False) -> int:
+def info(file: File, *, details: bool = False, json: bool = False) -> int:
     """Say what a compressed file holds and how small it became.
 
     Parameters
@@ -176,7 +185,7 @@ def info(file: str, *, details: bool = False, json: bool = False) -> int:
 
 
 @codec.command
-def verify(*files: str) -> int:
+def verify(*files: File) -> int:
     """Decode every chunk and compare it with its checksum and the index. Exit status 1 where something is wrong.
 
     Parameters
@@ -192,7 +201,7 @@ def verify(*files: str) -> int:
 
 
 @codec.command
-def repair(file: str, *, out: Out = None, skip_bad: bool = False, force: bool = False) -> int:
+def repair(file: File, *, out: Out = None, skip_bad: bool = False, force: bool = False) -> int:
     """Make a whole file from one that was cut, whose writer was killed, or that has bad chunks.
 
     Parameters
@@ -213,7 +222,7 @@ def repair(file: str, *, out: Out = None, skip_bad: bool = False, force: bool = 
 
 @codec.command
 def bench(
-    file: str,
+    file: File,
     *,
     rows: str | None = None,
     codecs: str | None = None,

@@ -169,7 +169,7 @@ def _ours(recording: Recording, profile: str, max_error: float | None) -> Candid
     data: Any = recording.data
     if data.ndim == 2 and not recording.missing:
         data = np.asfortranarray(data)
-    out = None if recording.missing else np.empty_like(data)
+    out = None if recording.missing else np.empty_like(data, data.dtype.newbyteorder("="))
 
     def check(found: np.ndarray) -> bool:
         pairs = zip(recording.columns_of(), recording.columns_of(found), strict=True)
@@ -190,7 +190,8 @@ def _same(wanted: np.ndarray, got: np.ndarray, max_error: float | None) -> bool:
     a, b = np.ma.getdata(wanted)[~mask], np.ma.getdata(got)[~mask]
     if max_error is None or a.dtype.kind != "f":
         return a.astype(b.dtype).tobytes() == b.tobytes()
-    near = np.abs(a.astype(np.float64) - b) <= max_error
+    with np.errstate(invalid="ignore"):
+        near = np.abs(a.astype(np.float64) - b) <= max_error
     return bool((near | (a == b) | (np.isnan(a) & np.isnan(b))).all())
 
 

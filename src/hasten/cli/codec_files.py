@@ -14,7 +14,7 @@ from typing import Any
 
 from hasten._core.checks import refuse
 from hasten.codecs.files import formats
-from hasten.codecs.files.formats import SUFFIXES, format_of
+from hasten.codecs.files.formats import SUFFIXES
 from hasten.codecs.files.output import refuse_terminal, spooled
 from hasten.codecs.files.recording import Opened, Recording
 from hasten.codecs.files.sink import Sink, fill_missing
@@ -54,11 +54,7 @@ def open_input(file: str, form: str | None, options: dict[str, Any]) -> Iterator
         if file == STDIO and form is None:
             raise UsageError("codec: expected the format of standard input, got none. Pass --format csv, say.")
         with usage(TypeError):
-            if file == STDIO:
-                path = stack.enter_context(spooled(sys.stdin.buffer, ""))
-            else:
-                path, form = formats.locate(file, form, options)
-            form = _known(path, form)
+            path, form = _located(stack, file, form, options)
             if "columns" in options:
                 options = {**options, "columns": _columns(options["columns"], form)}
             if form == "raw" and "dtype" not in options:
@@ -67,9 +63,15 @@ def open_input(file: str, form: str | None, options: dict[str, Any]) -> Iterator
         yield stack.enter_context(opened), path, form
 
 
-def _known(path: Path, form: str | None) -> str:
+def _located(
+    stack: contextlib.ExitStack, file: str, form: str | None, options: dict[str, Any]
+) -> tuple[Path, str]:  # fmt: skip
+    """The path of the input, and its format."""
+    if file == STDIO:
+        assert form is not None
+        return stack.enter_context(spooled(sys.stdin.buffer, "")), form
     with usage(ValueError):
-        return format_of(path, form)
+        return formats.locate(file, form, options)
 
 
 def _columns(text: str, form: str) -> Any:
@@ -179,12 +181,20 @@ def decompress(
                 if kind == "tsz":
                     raise UsageError("codec decompress: expected another format than tsz. Pass --out ecg.csv, say.")
                 sink = stack.enter_context(formats.create(out, like, opened.rows, format=kind, force=force))
+        _tell_loss(file, opened)
         copy(opened, sink, fill)
         if out == STDIO:
             sink.close()
             sys.stdout.buffer.flush()
     if out != STDIO:
         print(f"{out}: {opened.rows:,} rows")
+
+
+def _tell_loss(file: str, opened: Opened) -> None:
+    """Say that rows may be missing at the end of a file."""
+    problem = getattr(opened, "problem", None)
+    if problem is not None:
+        print(f"{file}: the index is lost ({problem}); these are the rows in good chunks", file=sys.stderr)
 
 
 def _source(like: Recording) -> str:
@@ -234,6 +244,7 @@ def cat(file: str, rows: str | None, columns: str | None, form: str, fill: float
     if columns is not None:
         options["columns"] = columns
     with placed(file), usage(ValueError), open_input(file, "tsz", options) as (opened, _, _):
+        _tell_loss(file, opened)
         like = opened.like if fill is None else replace(opened.like, data=fill_missing(opened.like.data, fill))
         sink = _to_stdout(like, opened.rows, form)
         for block in opened.blocks():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = ["DELIMITERS", "Sink", "open_file"]
 DELIMITERS = "\t;,"  # the first of equally good ones is taken
 SAMPLE_BYTES = 1 << 16
 SAMPLE_ROWS = 100
+DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
 CELLS = 1 << 18  # that are held as text at a time
 
 
@@ -40,35 +42,40 @@ class Text:
     header: tuple[str, ...] | None
     width: int
 
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Numbers of lines, counted from 1, and the cells there, without header and blank lines.
+    def blocks(self, rows: int) -> Iterator[list[tuple[str, ...]]]:
+        """The cells of up to so many rows at a time, column by column; without header and blank lines.
 
         Raises:
             ValueError: A row has other numbers of cells than the first, or its quotes are broken.
         """
         with open(self.path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file, delimiter=self.delimiter, strict=True)
-            wanted = self.header is None
+            done = 0
             try:
-                for row in reader:
-                    if not row:
-                        continue
-                    if len(row) != self.width:
-                        where = f"{len(row)} in line {reader.line_num} of {self.path}"
-                        fix = "Complete or remove that line."
-                        raise refuse("csv", f"{self.width} cells, as in the first row", where, fix)
-                    if wanted:
-                        yield reader.line_num, row
-                    wanted = True
+                while block := list(itertools.islice(reader, rows + (self.header is not None and not done))):
+                    if set(map(len, block)) != {self.width}:
+                        block = [row for row in block if row]
+                        self._check(block, done)
+                    cells = block[self.header is not None and not done :]
+                    done += len(block)
+                    if cells:
+                        yield list(zip(*cells, strict=True))
             except csv.Error as error:
                 where = f"{error} in line {reader.line_num} of {self.path}"
                 raise refuse("csv", "cells that can be told apart", where, "Check the quotes there.") from None
 
-    def blocks(self, rows: int) -> Iterator[tuple[list[int], list[tuple[str, ...]]]]:
-        """Some rows at a time: the numbers of their lines, and the columns' cells."""
-        each = self.rows()
-        while block := list(itertools.islice(each, rows)):
-            yield [line for line, _ in block], list(zip(*(row for _, row in block), strict=True))
+    def _check(self, block: list[list[str]], done: int) -> None:
+        for number, row in enumerate(block, done):
+            if len(row) != self.width:
+                where = f"{len(row)} in line {self.line(number)} of {self.path}"
+                raise refuse("csv", f"{self.width} cells, as in the first row", where, "Complete or remove that line.")
+
+    def line(self, number: int) -> int:
+        """The line of a row; rows are counted from 0 with the header and without blank lines, lines from 1."""
+        with open(self.path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file, delimiter=self.delimiter, strict=True)
+            rows = (reader.line_num for row in reader if row)
+            return next(itertools.islice(rows, number, None))
 
 
 def open_file(
@@ -90,15 +97,17 @@ def open_file(
     chosen = choose("csv", names, text.width, columns)
     found = [Column(names[k]) for k in chosen]
     total = 0
-    for lines, cells in text.blocks(max(CELLS // text.width, 1)):
+    for cells in text.blocks(max(CELLS // text.width, 1)):
         for column, k in zip(found, chosen, strict=True):
             try:
                 column.see(cells[k])
             except BadCellError as error:
-                where = f"{error.cell!r} in line {lines[error.place]} of {path}"
+                line = text.line(total + error.place + (text.header is not None))
+                where = f"{error.cell!r} in line {line} of {path}"
                 fix = "Columns of text cannot be stored: choose others with --columns."
+                fix = "Write decimal points." if DECIMAL_COMMA.fullmatch(error.cell.strip()) else fix
                 raise refuse("csv", f"{error.expected} in column {column.name!r}", where, fix) from None
-        total += len(lines)
+        total += len(cells[0])
     like = _like(text, names, chosen, found)
     return CsvFile(text, like, total, chosen, found)
 
@@ -114,15 +123,16 @@ class CsvFile(Opened):
         """The rows in order, block by block.
 
         Args:
-            rows: Of a block; None: about 260,000 cells.
+            rows: Of a block, at most; None: about 260,000 cells.
         """
         step = max(CELLS // self._text.width, 1) if rows is None else whole("blocks", "rows", rows, low=1)
-        for lines, cells in self._text.blocks(step):
-            yield self._convert(lines, cells)
+        for cells in self._text.blocks(step):
+            yield self._convert(cells)
 
-    def _convert(self, lines: list[int], cells: list[tuple[str, ...]]) -> np.ndarray:
+    def _convert(self, cells: list[tuple[str, ...]]) -> np.ndarray:
         dtype, fields = self.like.data.dtype, self.like.data.dtype.names
-        shape = (len(lines),) if fields else (len(lines), len(self._chosen))
+        count = len(cells[0])
+        shape = (count,) if fields else (count, len(self._chosen))
         block: Any = np.ma.zeros(shape, dtype) if self.like.missing else np.empty(shape, dtype)
         if self.like.missing:
             block.mask = False
@@ -132,8 +142,8 @@ class CsvFile(Opened):
             try:
                 data[key], gone = column.convert(cells[k], dtype[fields[place]] if fields else dtype)
             except (ValueError, OverflowError):
-                got = f"another between lines {lines[0]} and {lines[-1]}"
-                raise refuse("csv", f"the file {self._text.path} as it was a moment ago", got, "") from None
+                what = f"the file {self._text.path} as it was a moment ago"
+                raise refuse("csv", what, "another", "Do not change it while it is read.") from None
             if gone is not None:
                 mask[key] = gone
         return block

@@ -89,42 +89,33 @@ class Column:
         Raises:
             BadCellError: One is of another kind.
         """
-        present = cells
-        if "" in cells or any(map(str.isspace, cells)):
-            present = [cell for cell in cells if cell.strip()]
-            self.missing = True
-        if not present:
+        if not cells or ("" not in cells and self._try(cells)):
             return
+        present = [cell for cell in cells if cell.strip()]
+        self.missing |= len(present) < len(cells)
+        if present and not self._try(present):
+            self._complain(cells)
+
+    def _try(self, cells: Sequence[str]) -> bool:
+        """Are the cells of a kind that the column may have? Then they count as seen."""
+        if not _plain(cells):
+            return False
         kinds = {None: "ifMb", "i": "if"}.get(self.kind, self.kind)
         assert kinds is not None
-        if _plain(present):
-            for kind in kinds:
-                try:
-                    self._seen[kind](present)
-                    return
-                except (ValueError, OverflowError):
-                    continue
-        self._complain(cells)
+        for kind in kinds:
+            try:
+                self._seen[kind](cells)
+                return True
+            except (ValueError, OverflowError):
+                continue
+        return False
 
     def _complain(self, cells: Sequence[str]) -> None:
         """Find the cell that is at fault."""
         for place, cell in enumerate(cells):
-            if not cell.strip():
-                continue
-            try:
-                if not _plain([cell]):
-                    raise ValueError
-                for kind in "ifMb" if self.kind is None else self.kind if self.kind != "i" else "if":
-                    try:
-                        self._seen[kind]([cell])
-                        break
-                    except (ValueError, OverflowError):
-                        continue
-                else:
-                    raise ValueError
-            except ValueError:
+            if cell.strip() and not self._try([cell]):
                 names = {"M": "ISO dates", "b": "true and false", "i": "numbers", "f": "numbers", None: KINDS}
-                raise BadCellError(place, cell, names[self.kind]) from None
+                raise BadCellError(place, cell, names[self.kind])
         raise AssertionError("every cell passes alone")
 
     def _begin(self, kind: str, specs: Iterable[str]) -> None:
@@ -132,7 +123,8 @@ class Column:
 
     def _keep(self, cells: Sequence[str], values: Sequence[Any]) -> None:
         """Drop the guesses that do not give these cells."""
-        self.specs = [spec for spec in self.specs if all(map(str.__eq__, map(formatter(spec), values), cells))]
+        wanted = list(cells)
+        self.specs = [spec for spec in self.specs if list(map(formatter(spec), values)) == wanted]
 
     def _see_integers(self, cells: Sequence[str]) -> None:
         values = list(map(int, cells))
@@ -275,7 +267,7 @@ def _decimals(data: np.ndarray, spec: str | None) -> list[str]:
     if data.dtype.itemsize < 8:  # the shortest text that gives this float32
         return list(map(str, data))
     values = data.tolist()
-    if spec is None or spec == "r" or spec[-1] not in "feEs":
+    if spec is None or not (spec == "s" or spec.startswith(".")):
         return list(map(repr, values))
     cells = list(map(formatter(spec), values))
     if spec == "s":

@@ -52,10 +52,9 @@ def format_of(path: Path, format: str | None = None) -> str:  # noqa: A002
 def locate(path: Any, format: str | None, options: dict[str, Any]) -> tuple[Path, str]:  # noqa: A002
     """The file that is meant, and its format: of a WFDB record also its name or its samples may be given."""
     found = Path(path)
-    header = found.with_suffix(".hea")
     may_be_record = found.suffix in ("", ".dat") if format is None else format == "wfdb"
-    if may_be_record and "dtype" not in options and header.is_file():
-        return header, "wfdb"
+    if may_be_record and found.name and "dtype" not in options and found.with_suffix(".hea").is_file():
+        return found.with_suffix(".hea"), "wfdb"
     if not found.is_file():
         others = [other.name for other in found.parent.glob("*")][:1000] if found.parent.is_dir() else []
         hint = near(found.name, others)

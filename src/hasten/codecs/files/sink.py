@@ -86,7 +86,7 @@ def fill_missing(block: Any, value: float | None) -> np.ndarray:
 def _holds(dtype: np.dtype, value: float) -> bool:
     """Can a column of this dtype hold `value`?"""
     if dtype.kind == "f":
-        return not math.isfinite(value) or abs(value) <= np.finfo(dtype).max
+        return not math.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
     if dtype.kind not in "iu":
         return False
     limits = np.iinfo(dtype)

@@ -48,15 +48,17 @@ def open_file(
         end = part.stop if part.stop >= 0 else None
         return reader.read(slice(part.start, end, part.step), chosen, threads=threads)
 
-    opened = Chunked(like, len(wanted), get, reader.close)
+    opened = Compressed(like, len(wanted), get, reader.close)
     opened.step = max(block_rows(like) // reader.header.chunk_rows, threads) * reader.header.chunk_rows
+    opened.problem = None if reader.index_error is None else str(reader.index_error)
     return opened
 
 
-class Chunked(Opened):
-    """A file that is best read in multiples of its chunks."""
+class Compressed(Opened):
+    """A compressed file, best read in multiples of its chunks; `problem` says why its index could not be read."""
 
     step = 1
+    problem: str | None = None
 
     def blocks(self, rows: int | None = None) -> Any:
         """The rows in order, block by block; None: some chunks at a time."""

@@ -74,7 +74,7 @@ def _chunks(path: Path, file: BinaryIO, size: int) -> tuple[int, int, int, int, 
     while at + 8 <= size:
         file.seek(at)
         name, length = struct.unpack("<4sI", file.read(8))
-        if name == b"fmt " and length >= FORMAT.size:
+        if name == b"fmt " and min(length, size - at - 8) >= FORMAT.size:
             found = _format(path, file.read(min(length, 40)))
         if name == b"data" and found is not None:
             return *found, at + 8, length

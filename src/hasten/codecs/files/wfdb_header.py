@@ -111,7 +111,7 @@ def _signal(path: Path, number: int, line: str) -> Signal:
     return Signal(
         said["file"], int(said["format"]), int(said["per_frame"] or 1), int(said["skew"] or 0),
         int(said["offset"] or 0), gain or None, zero if said["baseline"] is None else int(said["baseline"]),
-        said["units"] or "mV", zero=zero, name=(said["name"] or "").strip(), **numbers,
+        said["units"] or ("mV" if gain else None), zero=zero, name=(said["name"] or "").strip(), **numbers,
     )  # fmt: skip
 
 
