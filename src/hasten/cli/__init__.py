@@ -25,6 +25,7 @@ VERBS = {
     "memory": "Show what a program needs in memory: state, activations, peak.",
     "methods": "List the methods, or show one's arguments and card.",
     "schedule": "Draw a learning-rate schedule.",
+    "codec": "Compress sensor data without loss; read, check and mend compressed files.",
     "doctor": "Say what is installed and what this machine offers.",
     "new": "Write a workload file to start from.",
 }
