@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from tests.codecs.files.real import FOLDER, real
-from tests.codecs.sprintz.container import keep_masks
 
 from hasten.cli import codec_bench, codec_files, main
 from hasten.cli.codec_files import parse_rows
@@ -71,10 +70,10 @@ def test_csv_there_and_back(hasten: Hasten) -> None:
 
 def test_options_reach_the_encoder(hasten: Hasten) -> None:
     Path("x.csv").write_text(ROWS)
-    assert hasten("compress", "x.csv", "--profile", "max", "--max-error", "0.01", "--chunk-rows", "64", "--rate", "8",
+    assert hasten("compress", "x.csv", "--profile", "fast", "--chunk-rows", "64", "--rate", "8",
                   "--columns", "x", "--threads", "2")[0] == 0  # fmt: skip
     found = sprintz.info("x.tsz")
-    assert (found.options["profile"], found.options["max_error"]) == ("max", 0.01)
+    assert found.options["profile"] == "fast"
     assert (found.chunk_rows, found.chunks, found.rate, found.names) == (64, 4, 8.0, ("x",))
     assert found.meta["format"] == "csv"
 
@@ -105,9 +104,9 @@ def test_other_formats_are_chosen_by_the_suffix(hasten: Hasten, tsz: Path) -> No
 def test_a_compressed_file_is_compressed_anew(hasten: Hasten) -> None:
     Path("x.csv").write_text(ROWS)
     hasten("compress", "x.csv")
-    assert hasten("compress", "x.tsz", "--profile", "max", "-o", "y.tsz")[0] == 0
+    assert hasten("compress", "x.tsz", "--profile", "fast", "-o", "y.tsz")[0] == 0
     found = sprintz.info("y.tsz")
-    assert found.options["profile"] == "max"
+    assert found.options["profile"] == "fast"
     assert found.meta == sprintz.info("x.tsz").meta
 
 
@@ -127,7 +126,6 @@ def test_standard_input_and_output(hasten: Hasten) -> None:
 
 
 def test_missing_values(hasten: Hasten, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_masks(monkeypatch)
     Path("x.csv").write_text("a,b\n1.5,\n,2.5\n")
     assert hasten("compress", "x.csv")[0] == 0
     assert hasten("cat", "x.tsz")[1] == "a,b\n1.5,\n,2.5\n"
@@ -159,8 +157,6 @@ USAGE = [
     (["compress", "ecg.csv", "--out", "old.tsz"], "old.tsz, which is there. Pass --force to replace it."),
     (["compress", "ecg.csv", "--out", "no/new.tsz"], "a folder that is there, got no"),
     (["compress", "ecg.csv", "--chunk-rows", "7"], "chunk_rows a multiple of 32"),
-    (["compress", "ecg.csv", "--columns", "t", "--max-error", "1"], "max_error only for floats"),
-    (["compress", "ecg.csv", "--max-error", "-1"], "max_error"),
     (["compress", "ecg.csv", "--threads", "0"], "threads"),
     (["compress", "ecg.csv", "--rate", "0"], "rate"),
     (["compress", "ecg.csv", "--dtype", "int16"], "got dtype"),
@@ -188,7 +184,6 @@ USAGE = [
     (["bench", "none.csv"], "none.csv"),
     (["bench", "ecg.csv", "--codecs", "arithmetic"], "names of codecs, got 'arithmetic'"),
     (["bench", "ecg.csv", "--rows", "5:5"], "expected rows, got none"),
-    (["bench", "ecg.csv", "--columns", "t", "--max-error", "1"], "max_error only for floats"),
     (["verfiy", "x.tsz"], "verify"),
     (["compress", "ecg.csv", "--profile", "best"], "best"),
     (["compress", "ecg.csv", "--forse"], "Did you mean --force?"),
@@ -342,9 +337,8 @@ def test_info_of_other_files(hasten: Hasten) -> None:
     assert "columns  20: c0 datetime64[s], c1 float32, " in out
     assert "c15 float32 and 4 more" in out
     assert "column c0: datetime64[s], 1970-01-01T00:00:00 to 1970-01-01T00:00:00" in out
-    Path("y.tsz").write_bytes(sprintz.compress(X / 4, max_error=0.5, checksum=False, rate=0.001))
+    Path("y.tsz").write_bytes(sprintz.compress(X / 4, checksum=False, rate=0.001))
     out = hasten("info", "y.tsz")[1]
-    assert "decimals differ by up to 0.5" in out
     assert ", no checksums" in out
     assert "0.001 per second, 11.6 d" in out
     assert "2 of float64\n" in out
@@ -358,7 +352,8 @@ def test_a_healthy_file(hasten: Hasten, tsz: Path) -> None:
 
 
 def test_a_cut_file(hasten: Hasten, tsz: Path) -> None:
-    tsz.write_bytes(tsz.read_bytes()[:2000])
+    whole = tsz.read_bytes()
+    tsz.write_bytes(whole[: len(whole) // 2])
     status, out, _ = hasten("verify", "x.tsz")
     assert status == 1
     assert out.startswith("x.tsz: at byte ")
@@ -422,7 +417,7 @@ def test_bench_as_json(hasten: Hasten) -> None:
     assert (status, err) == (0, "")
     lines = list(map(json.loads, out.splitlines()))
     found = {line["codec"]: line for line in lines}
-    assert {"tsz-fast", "tsz-balanced", "tsz-max", "zlib-6", "bz2-9", "xz-6"} <= set(found)
+    assert {"tsz-fast", "zlib-6", "bz2-9", "xz-6"} <= set(found)
     for line in lines:
         assert line["problem"] is None or line["codec"].startswith("pcodec"), line
         assert (line["file"], line["rows"], line["columns"], line["raw_bytes"]) == ("x.csv", 200, 2, 2000)
@@ -437,7 +432,7 @@ def test_bench_as_a_table(hasten: Hasten, tsz: Path) -> None:
     _, out, _ = hasten("bench", "x.tsz", "--codecs", "tsz,zlib", "--rows", "0:100")
     lines = out.splitlines()
     assert lines[0] == "x.tsz: 100x2 values, 400 bytes"
-    assert [line.split()[0] for line in lines[2:]] == ["codec", "tsz-fast", "tsz-balanced", "tsz-max", "zlib-6"]
+    assert [line.split()[0] for line in lines[2:]] == ["codec", "tsz-fast", "zlib-6"]
 
 
 @pytest.mark.usefixtures("hurried")
@@ -450,8 +445,7 @@ def test_bench_as_a_table(hasten: Hasten, tsz: Path) -> None:
     ],
     ids=["i2", ">i4", "flat", "f8", "f4", "dates", "true", "u1", "records", "missing", "zeros"],
 )  # fmt: skip
-def test_every_codec_gives_every_kind_of_data_back(data: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_masks(monkeypatch)
+def test_every_codec_gives_every_kind_of_data_back(data: np.ndarray) -> None:
     recording = Recording(data)
     size = sum(part.nbytes for part in codec_bench.arrays(recording))
     for candidate in codec_bench.candidates(recording):
@@ -469,12 +463,11 @@ def test_a_codec_that_lies_is_told() -> None:
     assert "gives other values back" in codec_bench._line(codec_bench.measure(wrong, 4000))
 
 
-def test_a_bound_is_what_our_profiles_are_checked_against() -> None:
+def test_what_is_the_same() -> None:
     a = np.array([[0.0, np.nan, np.inf]])
-    assert codec_bench._same(a, a + 0.5, 0.5)
-    assert not codec_bench._same(a, a + 0.51, 0.5)
-    assert not codec_bench._same(a, a + 0.5, None)
-    assert not codec_bench._same(np.ma.masked_array(a, False), np.ma.masked_array(a, a == 0), None)
+    assert codec_bench._same(a, a.copy())
+    assert not codec_bench._same(a, a + 0.5)
+    assert not codec_bench._same(np.ma.masked_array(a, False), np.ma.masked_array(a, a == 0))
 
 
 @pytest.mark.usefixtures("hurried")

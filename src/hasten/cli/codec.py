@@ -34,8 +34,7 @@ def compress(
     file: File,
     *,
     out: Out = None,
-    profile: Literal["auto", "fast", "balanced", "max"] = "auto",
-    max_error: float | None = None,
+    profile: Literal["auto", "fast"] = "auto",
     chunk_rows: int | None = None,
     format: Format | None = None,  # noqa: A002
     dtype: str | None = None,
@@ -57,9 +56,7 @@ def compress(
     out
         The compressed file (default: the file's name with .tsz), or - for standard output.
     profile
-        fast, balanced or max: how much work goes into a smaller file.
-    max_error
-        Let decimals differ by up to this much. Default: without loss.
+        How much work goes into a smaller file. There is only fast so far.
     chunk_rows
         Rows that are compressed together, a multiple of 32. Default: about 64 KiB of each column.
     format
@@ -89,7 +86,7 @@ def compress(
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     options |= {"check": False} if no_check else {}
     options |= {"align": True} if align else {}
-    encode = {"profile": profile, "max_error": max_error, "chunk_rows": chunk_rows, "threads": threads}
+    encode = {"profile": profile, "chunk_rows": chunk_rows, "threads": threads}
     codec_files.compress(file, out, format, options, encode, rate=rate, force=force)
     return 0
 
@@ -229,7 +226,6 @@ def bench(
     format: Format | None = None,  # noqa: A002
     dtype: str | None = None,
     columns: str | None = None,
-    max_error: float | None = None,
     json: bool = False,
 ) -> int:
     """Compare ratio and speed of our profiles and of the other codecs that are installed, on a file of yours.
@@ -251,8 +247,6 @@ def bench(
         As of compress.
     columns
         As of compress.
-    max_error
-        As of compress; other codecs are without loss all the same.
     json
         Print one JSON object for each codec.
     """
@@ -260,6 +254,6 @@ def bench(
 
     asked = {"dtype": dtype, "columns": columns}
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    codec_bench.bench(file, format, options, rows, codecs, max_error, json)
+    codec_bench.bench(file, format, options, rows, codecs, json)
     sys.stdout.flush()
     return 0

@@ -29,7 +29,7 @@ __all__ = ["Candidate", "Result", "bench", "candidates", "measure"]
 
 SAMPLE_BYTES = 1 << 24  # of rows, unless told otherwise
 SECONDS, RUNS = 0.4, 3  # at least so long and so often, for each figure
-PROFILES = ("fast", "balanced", "max")
+PROFILES = ("fast",)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Result:
 
 def bench(
     file: str, form: str | None, options: dict[str, Any], rows: str | None, codecs: str | None,
-    max_error: float | None, json: bool,
+    json: bool,
 ) -> None:  # fmt: skip
     """Measure and print, a line for each codec as soon as it is known."""
     wanted = parse_rows(rows)
@@ -69,7 +69,7 @@ def bench(
         raise UsageError("codec bench: expected rows, got none. Choose others with --rows.")
     chosen = tuple((codecs or "").split(","))
     with usage(ValueError, TypeError):
-        found = [c for c in candidates(recording, max_error) if c.name.startswith(chosen)]
+        found = [c for c in candidates(recording) if c.name.startswith(chosen)]
     if not found:
         raise UsageError(f"codec bench: expected names of codecs, got {codecs!r}. Try tsz,zstd,zlib.")
     shape = "x".join(map(str, (len(recording.data), recording.columns)))
@@ -82,7 +82,7 @@ def bench(
         result = measure(candidate, size)
         if json:
             said = {"file": file, "rows": len(recording.data), "columns": recording.columns, **vars(result)}
-            print(json_.dumps(said if max_error is None else {**said, "max_error": max_error}), flush=True)
+            print(json_.dumps(said), flush=True)
         else:
             print(_line(result), flush=True)
 
@@ -155,17 +155,17 @@ def _best(work: Callable[[], Any]) -> tuple[Any, float]:
     return result, best
 
 
-def candidates(recording: Recording, max_error: float | None = None) -> Iterator[Candidate]:
+def candidates(recording: Recording) -> Iterator[Candidate]:
     """Our profiles, and the codecs that are installed."""
     for profile in PROFILES:
-        yield _ours(recording, profile, max_error)
+        yield _ours(recording, profile)
     parts = arrays(recording)
     yield from _bytewise(parts)
     yield from _blosc2(parts)
     yield from _pcodec(parts)
 
 
-def _ours(recording: Recording, profile: str, max_error: float | None) -> Candidate:
+def _ours(recording: Recording, profile: str) -> Candidate:
     data: Any = recording.data
     if data.ndim == 2 and not recording.missing:
         data = np.asfortranarray(data)
@@ -173,26 +173,21 @@ def _ours(recording: Recording, profile: str, max_error: float | None) -> Candid
 
     def check(found: np.ndarray) -> bool:
         pairs = zip(recording.columns_of(), recording.columns_of(found), strict=True)
-        return all(_same(wanted, got, max_error) for wanted, got in pairs)
+        return all(_same(wanted, got) for wanted, got in pairs)
 
-    sprintz.compress(data[:1], max_error=max_error)  # an option that makes no sense is told before anything is measured
     return Candidate(
         f"tsz-{profile}", importlib.metadata.version("hasten"),
-        lambda: [sprintz.compress(data, profile=profile, max_error=max_error)],
+        lambda: [sprintz.compress(data, profile=profile)],
         lambda packed: sprintz.decompress(packed[0], out=out, max_bytes=1 << 40), check,
     )  # fmt: skip
 
 
-def _same(wanted: np.ndarray, got: np.ndarray, max_error: float | None) -> bool:
+def _same(wanted: np.ndarray, got: np.ndarray) -> bool:
     mask = np.ma.getmaskarray(wanted)
     if not np.array_equal(mask, np.ma.getmaskarray(got)):
         return False
     a, b = np.ma.getdata(wanted)[~mask], np.ma.getdata(got)[~mask]
-    if max_error is None or a.dtype.kind != "f":
-        return a.astype(b.dtype).tobytes() == b.tobytes()
-    with np.errstate(invalid="ignore"):
-        near = np.abs(a.astype(np.float64) - b) <= max_error
-    return bool((near | (a == b) | (np.isnan(a) & np.isnan(b))).all())
+    return a.astype(b.dtype).tobytes() == b.tobytes()
 
 
 def _bytewise(parts: list[np.ndarray]) -> Iterator[Candidate]:
