@@ -152,15 +152,32 @@ def app_of(verb: str):
     """The verb as `hasten.cli` gives it to cyclopts."""
     import cyclopts
 
+    found = getattr(importlib.import_module(f"hasten.cli.{verb}"), verb)
+    if isinstance(found, cyclopts.App):
+        return found
     app = cyclopts.App(name=verb, default_parameter=cyclopts.Parameter(negative=()))
-    app.default(getattr(importlib.import_module(f"hasten.cli.{verb}"), verb))
+    app.default(found)
     return app
 
 
-def options_of(verb: str) -> set[str]:
+def options_of(app) -> set[str]:
     """The options of a verb; what is given without a name is named as if it had one."""
-    names = [name for argument in app_of(verb).assemble_argument_collection() for name in argument.names]
+    import cyclopts
+
+    default = cyclopts.Parameter(negative=())
+    names = [n for argument in app.assemble_argument_collection(default_parameter=default) for n in argument.names]
     return {name if name.startswith("-") else f"--{name.lower()}" for name in names}
+
+
+def parts_of(verb: str, section: str) -> dict[str, tuple[object, str]]:
+    """What a section says of a verb; of one that has verbs of its own, what each of its parts says."""
+    app = app_of(verb)
+    verbs = [name for name in app if not name.startswith("-")]
+    if not verbs:
+        return {verb: (app, section)}
+    texts = dict(re.findall(rf"^### hasten {verb} (\w+)\n(.*?)(?=^### |\Z)", section, flags=re.M | re.S))
+    assert set(texts) == set(verbs)
+    return {f"{verb} {name}": (app[name], texts[name]) for name in verbs}
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("hasten ")])
@@ -206,11 +223,11 @@ def test_the_command_line_page_lists_every_verb_and_option():
     text = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## hasten (\w+)\n(.*?)(?=^## )", text, flags=re.M | re.S))
     assert set(sections) == set(VERBS)
-    for verb, section in sections.items():
+    for verb, (app, section) in {k: v for name in VERBS for k, v in parts_of(name, sections[name]).items()}.items():
         rows = re.findall(r"^\| (`.*?) \|", section, flags=re.M)
         listed = {word for row in rows for word in re.findall(r"`([^`]+)`", row)}
         named = {word if word.startswith("-") else f"--{word.lower()}" for word in listed}
-        assert named == options_of(verb), verb
+        assert named == options_of(app), verb
 
 
 def test_every_environment_variable_is_listed():
