@@ -25,6 +25,7 @@ from . import UsageError
 __all__ = ["cat", "compress", "decompress", "open_input", "parse_rows", "placed", "usage"]
 
 STDIO = "-"
+CLEAR = "\r\x1b[K"  # the line of a terminal
 
 
 @contextlib.contextmanager
@@ -59,7 +60,8 @@ def open_input(file: str, form: str | None, options: dict[str, Any]) -> Iterator
                 options = {**options, "columns": _columns(options["columns"], form)}
             if form == "raw" and "dtype" not in options:
                 raise UsageError("raw: expected --dtype for raw numbers, got none. Pass --dtype int16 --columns 12.")
-            opened = formats.open_file(path, format=form, **options)
+            with _waiting(f"looking through {file} ..."):
+                opened = formats.open_file(path, format=form, **options)
         yield stack.enter_context(opened), path, form
 
 
@@ -83,6 +85,17 @@ def _columns(text: str, form: str) -> Any:
     return int(text)
 
 
+@contextlib.contextmanager
+def _waiting(text: str) -> Iterator[None]:
+    """Show a line on standard error, where that is a terminal, until it is done."""
+    shown = sys.stderr.isatty()
+    print(text * shown, end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print(CLEAR * shown, end="", file=sys.stderr, flush=True)
+
+
 class Progress:
     """How far it is, on standard error where that is a terminal."""
 
@@ -104,7 +117,7 @@ class Progress:
     def end(self) -> None:
         """Clear the line."""
         if self._said:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print(CLEAR, end="", file=sys.stderr, flush=True)
 
 
 def copy(opened: Opened, sink: Sink, fill: float | None = None) -> None:
@@ -243,10 +256,12 @@ def cat(file: str, rows: str | None, columns: str | None, form: str, fill: float
     options: dict[str, Any] = {"rows": parse_rows(rows), "recover": True}
     if columns is not None:
         options["columns"] = columns
-    with placed(file), usage(ValueError), open_input(file, "tsz", options) as (opened, _, _):
+    with placed(file), contextlib.ExitStack() as stack:
+        with usage(ValueError):
+            opened, _, _ = stack.enter_context(open_input(file, "tsz", options))
+            like = opened.like if fill is None else replace(opened.like, data=fill_missing(opened.like.data, fill))
+            sink = _to_stdout(like, opened.rows, form)
         _tell_loss(file, opened)
-        like = opened.like if fill is None else replace(opened.like, data=fill_missing(opened.like.data, fill))
-        sink = _to_stdout(like, opened.rows, form)
         for block in opened.blocks():
             sink.append(fill_missing(block, fill))
         sink.close()

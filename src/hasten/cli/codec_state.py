@@ -51,7 +51,7 @@ def describe(file: str, found: Info) -> str:
     if found.missing:
         lines["missing"] = "values may be missing"
     if isinstance(found.meta.get("format"), str):
-        lines["from"] = found.meta["format"]
+        lines["from"] = _shown(found.meta["format"])
     for row, lost in found.gaps:
         lines[f"gap at {row:,}"] = f"{lost:,} rows were lost" if lost else "rows were lost"
     if found.recovered:
@@ -69,12 +69,18 @@ def _columns(found: Info) -> int:
 def _named(found: Info, columns: int) -> str:
     """The columns: how many, their dtype and names."""
     if not isinstance(found.dtype, str):
-        return f"{columns}: " + _listed([f"{name} {dtype}" for name, dtype in found.dtype])
+        return f"{columns}: " + _listed([f"{_shown(name)} {dtype}" for name, dtype in found.dtype])
     text = f"{columns} of {found.dtype}"
     if found.names is None:
         return text
     units = found.units or [None] * len(found.names)
-    return f"{text}: " + _listed([f"{n} ({u})" if u else n for n, u in zip(found.names, units, strict=True)])
+    pairs = zip(map(_shown, found.names), units, strict=True)
+    return f"{text}: " + _listed([f"{name} ({_shown(unit)})" if unit else name for name, unit in pairs])
+
+
+def _shown(text: str) -> str:
+    """A text from outside, which must not steer the terminal."""
+    return text if text.isprintable() else ascii(text)
 
 
 def _listed(words: list[str], most: int = 16) -> str:
@@ -93,7 +99,7 @@ def _column(column: dict[str, Any], number: int) -> str:
     ranges = f"{column['min']} to {column['max']}" + (f", {column['nulls']:,} missing" if column["nulls"] else "")
     others = {key: v for key, v in column.items() if key not in ("name", "dtype", "min", "max", "nulls")}
     said = "; ".join(f"{key} {_counted(value)}" for key, value in others.items())
-    name = number if column["name"] is None else column["name"]
+    name = number if column["name"] is None else _shown(column["name"])
     return f"column {name}: {column['dtype']}, {ranges}" + (f"; {said}" if said else "")
 
 

@@ -150,8 +150,7 @@ def test_a_cut_file_is_refused_unless_recovered(tmp_path: Path) -> None:
     with pytest.raises(CorruptError, match="rows in good chunks are left: use `hasten codec repair`, or --recover"):
         files.read(path)
     found = files.read(path, recover=True)
-    assert 0 < len(found.data) < 1000
-    assert np.array_equal(found.data, X[: len(found.data)])
+    assert np.array_equal(found.data, X[:640])
     path.write_bytes(b"no tsz file")
     with pytest.raises(CorruptError, match="not a tsz file"):
         files.read(path)

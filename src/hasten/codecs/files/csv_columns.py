@@ -73,6 +73,8 @@ class Column:
         specs: How the text may follow from the values; several until they differ, none if nothing fits.
     """
 
+    kind: str | None
+
     def __init__(self, name: str) -> None:
         self.name, self.kind, self.missing, self.unit = name, None, False, "D"
         self.low = self.high = 0
@@ -80,8 +82,6 @@ class Column:
         self._seen: dict[str, Callable[[Sequence[str]], None]] = {
             "i": self._see_integers, "f": self._see_floats, "M": self._see_dates, "b": self._see_truths,
         }  # fmt: skip
-
-    kind: str | None
 
     def see(self, cells: Sequence[str]) -> None:
         """Look at more cells.

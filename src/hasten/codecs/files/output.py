@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +13,15 @@ from typing import Any, BinaryIO
 from hasten._core.checks import refuse
 from hasten.codecs.sprintz.disk import sync_folder
 
-__all__ = ["replacing", "spooled", "to_file", "to_stdout"]
+__all__ = ["check_free", "refuse_terminal", "replacing", "spooled", "to_file"]
 
 
 def check_free(path: Path, force: bool) -> None:
     """Refuse to write over what is there."""
     if path.is_dir():
         raise IsADirectoryError(f"write: expected the name of a file, got {path}, which is a folder.")
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"write: expected the name of a file, got {path}, which is a device or a pipe.")
     if path.exists() and not force:
         raise FileExistsError(f"write: expected a new file, got {path}, which is there. Pass --force to replace it.")
     if not path.parent.is_dir():
@@ -47,13 +48,6 @@ def to_file(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def to_stdout() -> Iterator[BinaryIO]:
-    """Standard output for bytes."""
-    yield sys.stdout.buffer
-    sys.stdout.buffer.flush()
 
 
 @contextlib.contextmanager

@@ -164,14 +164,15 @@ def distinct(names: list[str]) -> tuple[str, ...]:
     >>> distinct(["ECG", "", "ECG"])
     ('ECG', 'column_2', 'ECG_2')
     """
-    found: list[str] = []
+    found: dict[str, None] = {}
+    given = set(names)
     for number, name in enumerate(names, 1):
         name = name or f"column_{number}"
         taken, count = name, 1
-        while taken in found or (count > 1 and taken in names):
+        while taken in found or (count > 1 and taken in given):
             count += 1
             taken = f"{name}_{count}"
-        found.append(taken)
+        found[taken] = None
     return tuple(found)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hasten._core.checks import near, refuse
+from hasten.codecs.sprintz.header import MAX_COLUMNS
 
 from .recording import Opened, Recording, distinct
 from .wfdb_header import Header, Signal, parse_header
@@ -145,6 +146,8 @@ def _parts(path: Path, header: Header) -> list[Part]:
         ):
             raise refuse("wfdb", f"one format and offset for all of {first.file}", f"several in {path}", "")
         width = sum(s.per_frame for s in group)
+        if column + width > MAX_COLUMNS:
+            raise refuse("wfdb", "frames of up to 2^20 samples", f"{column + width} in {path}", "")
         data = _bytes(path.with_name(first.file), first.offset)
         parts.append(Part(path.with_name(first.file), data, first.format, width, column, tuple(group)))
         column += width

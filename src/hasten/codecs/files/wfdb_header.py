@@ -5,6 +5,7 @@ Format: https://physionet.org/physiotools/wag/header-5.htm
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ SIGNAL = re.compile(
     r"(?:\s+(?P<block>\d+)(?:\s+(?P<name>.*?))?)?)?)?)?)?)?\s*"
 )
 DEFAULT_RATE = 250.0
+DIGITS = 18  # of a number: more never make sense
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -78,13 +80,13 @@ def parse_header(path: Path) -> Header:
     if said["segments"]:
         what = "a record of one piece"
         raise refuse("wfdb", what, f"{path} of {said['segments'][1:]} segments", "Compress its segments one by one.")
-    count = int(said["signals"])
+    count = int(said["signals"][:DIGITS])
     if len(lines) - 1 < count or not count:
         raise refuse("wfdb", f"{count or 'some'} lines of signals", f"{len(lines) - 1} in {path}", "")
     signals = tuple(_signal(path, number, line) for number, line in lines[1 : 1 + count])
     rate = float(said["rate"] or 0) or DEFAULT_RATE
-    if rate < 0:
-        raise refuse("wfdb", "a positive rate", f"{rate:g} in {path}", "")
+    if not 0 < rate < math.inf or len(said["rows"] or "") > DIGITS or len(said["signals"]) > DIGITS:
+        raise refuse("wfdb", "a positive rate and possible numbers", f"{lines[0][1]!r} in {path}", "")
     other: dict[str, Any] = {
         key: said[key] for key in ("counter", "base", "time", "date") if said[key] is not None
     }  # fmt: skip
@@ -105,8 +107,12 @@ def _signal(path: Path, number: int, line: str) -> Signal:
     if said["file"] != Path(said["file"]).name or said["file"] in (".", ".."):
         where = f"{said['file']!r} in line {number} of {path}"
         raise refuse("wfdb", "a file beside the header", where, "Put the files of a record into one folder.")
+    if any(len(value) > DIGITS for key, value in said.items() if value and key not in ("file", "name", "units")):
+        raise refuse("wfdb", f"numbers of up to {DIGITS} digits", f"a longer one in line {number} of {path}", "")
     zero = int(said["zero"] or 0)
     gain = float(said["gain"] or 0)
+    if not math.isfinite(gain):
+        raise refuse("wfdb", "a finite gain", f"{said['gain']} in line {number} of {path}", "")
     numbers = {key: int(said[key]) for key in ("bits", "first", "checksum") if said[key] is not None}
     return Signal(
         said["file"], int(said["format"]), int(said["per_frame"] or 1), int(said["skew"] or 0),
