@@ -8,11 +8,9 @@ the numbers of a column look where they do not all look alike ("1.50" and "0.1" 
 
 from __future__ import annotations
 
-import csv
-import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,62 +18,14 @@ import numpy as np
 
 from hasten._core.checks import refuse, whole
 
-from .csv_columns import BadCellError, Column, integers, looks_like, texts
+from .csv_columns import BadCellError, Column, integers, texts
+from .csv_text import DELIMITERS, Cells, Text, look
 from .recording import Opened, Recording, choose, distinct
 
-__all__ = ["DELIMITERS", "Sink", "open_file"]
+__all__ = ["Sink", "open_file"]
 
-DELIMITERS = "\t;,"  # the first of equally good ones is taken
-SAMPLE_BYTES = 1 << 16
-SAMPLE_ROWS = 100
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
 CELLS = 1 << 18  # that are held as text at a time
-
-
-@dataclass(frozen=True)
-class Text:
-    """How a file is written: `header` are its column titles, or None; `width` is the number of cells in a row."""
-
-    path: Path
-    delimiter: str
-    newline: str
-    header: tuple[str, ...] | None
-    width: int
-
-    def blocks(self, rows: int) -> Iterator[list[tuple[str, ...]]]:
-        """The cells of up to so many rows at a time, column by column; without header and blank lines.
-
-        Raises:
-            ValueError: A row has other numbers of cells than the first, or its quotes are broken.
-        """
-        with open(self.path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file, delimiter=self.delimiter, strict=True)
-            done = 0
-            try:
-                while block := list(itertools.islice(reader, rows + (self.header is not None and not done))):
-                    if set(map(len, block)) != {self.width}:
-                        block = [row for row in block if row]
-                        self._check(block, done)
-                    cells = block[self.header is not None and not done :]
-                    done += len(block)
-                    if cells:
-                        yield list(zip(*cells, strict=True))
-            except csv.Error as error:
-                where = f"{error} in line {reader.line_num} of {self.path}"
-                raise refuse("csv", "cells that can be told apart", where, "Check the quotes there.") from None
-
-    def _check(self, block: list[list[str]], done: int) -> None:
-        for number, row in enumerate(block, done):
-            if len(row) != self.width:
-                where = f"{len(row)} in line {self.line(number)} of {self.path}"
-                raise refuse("csv", f"{self.width} cells, as in the first row", where, "Complete or remove that line.")
-
-    def line(self, number: int) -> int:
-        """The line of a row; rows are counted from 0 with the header and without blank lines, lines from 1."""
-        with open(self.path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file, delimiter=self.delimiter, strict=True)
-            rows = (reader.line_num for row in reader if row)
-            return next(itertools.islice(rows, number, None))
 
 
 def open_file(
@@ -92,7 +42,7 @@ def open_file(
     Raises:
         ValueError: A cell or line that cannot be; the message names its line.
     """
-    text = _look(path, delimiter, header)
+    text = look(path, delimiter, header)
     names = distinct([title.strip() for title in text.header or [""] * text.width])
     chosen = choose("csv", names, text.width, columns)
     found = [Column(names[k]) for k in chosen]
@@ -103,7 +53,8 @@ def open_file(
                 column.see(cells[k])
             except BadCellError as error:
                 line = text.line(total + error.place + (text.header is not None))
-                where = f"{error.cell!r} in line {line} of {path}"
+                cell = error.cell if len(error.cell) <= 40 else f"{error.cell[:37]}..."
+                where = f"{cell!r} in line {line} of {path}"
                 fix = "Columns of text cannot be stored: choose others with --columns."
                 fix = "Write decimal points." if DECIMAL_COMMA.fullmatch(error.cell.strip()) else fix
                 raise refuse("csv", f"{error.expected} in column {column.name!r}", where, fix) from None
@@ -129,7 +80,7 @@ class CsvFile(Opened):
         for cells in self._text.blocks(step):
             yield self._convert(cells)
 
-    def _convert(self, cells: list[tuple[str, ...]]) -> np.ndarray:
+    def _convert(self, cells: Cells) -> np.ndarray:
         dtype, fields = self.like.data.dtype, self.like.data.dtype.names
         count = len(cells[0])
         shape = (count,) if fields else (count, len(self._chosen))
@@ -153,61 +104,6 @@ class CsvFile(Opened):
         blocks = list(self.blocks())
         join = np.ma.concatenate if self.like.missing else np.concatenate
         return replace(self.like, data=join(blocks)) if blocks else self.like
-
-
-def _look(path: Path, delimiter: str | None, header: bool | None) -> Text:
-    """Find out how a file is written from its beginning."""
-    with open(path, "rb") as file:
-        raw = file.read(SAMPLE_BYTES)
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in raw:
-        kind = "UTF-16" if raw[:1] in (b"\xff", b"\xfe") else "binary data"
-        raise refuse("csv", "text in UTF-8", f"{kind} in {path}", "Save it as CSV in UTF-8.")
-    sample = raw.decode("utf-8-sig", "surrogateescape")
-    lines = sample.splitlines(keepends=True)
-    if len(raw) == SAMPLE_BYTES and len(lines) > 1:
-        lines.pop()  # not all of it
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise refuse("csv", "a delimiter of one character", repr(delimiter), "Pass --delimiter ';', say.")
-    delimiter = delimiter or max(DELIMITERS, key=lambda mark: _fit(lines, mark))
-    rows = _parse(lines, delimiter)
-    if not rows:
-        raise refuse("csv", "rows", f"none in {path}", "")
-    titled = _has_header(rows) if header is None else header
-    titles = tuple(rows[0]) if titled else None
-    if titles is not None and any("\udc80" <= mark <= "\udcff" for title in titles for mark in title):
-        raise refuse("csv", "text in UTF-8", f"other bytes in the titles of {path}", "Save it as CSV in UTF-8.")
-    newline = next((mark for mark in ("\r\n", "\n", "\r") if mark in sample), "\n")
-    return Text(path, delimiter, newline, titles, len(rows[0]))
-
-
-def _parse(lines: list[str], delimiter: str) -> list[list[str]]:
-    """The first rows, as far as they can be read."""
-    rows: list[list[str]] = []
-    try:
-        for row in csv.reader(lines, delimiter=delimiter):
-            if row:
-                rows.append(row)
-            if len(rows) == SAMPLE_ROWS:
-                break
-    except csv.Error:
-        pass  # the line is named when the rows are read
-    return rows
-
-
-def _fit(lines: list[str], delimiter: str) -> float:
-    """How many of the first rows have as many cells as the first one; 0 if that has one."""
-    rows = _parse(lines, delimiter)
-    width = len(rows[0]) if rows else 0
-    return sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0
-
-
-def _has_header(rows: list[list[str]]) -> bool:
-    """Is the first row one of titles? So it is if a title stands over a column of numbers, or all are titles."""
-    first = [looks_like(cell) for cell in rows[0]]
-    if len(rows) == 1:
-        return set(first) <= {"text", ""} and "text" in first
-    second = [looks_like(cell) for cell in rows[1]]
-    return any(a == "text" != b for a, b in zip(first, second, strict=False)) or set(first) == {"text"}
 
 
 def _like(text: Text, names: tuple[str, ...], chosen: list[int], columns: list[Column]) -> Recording:
@@ -275,8 +171,11 @@ class Sink:
 
     def append(self, block: np.ndarray) -> None:
         """Add rows."""
-        if not len(block) or not self.like.columns:
-            return
+        step = max(CELLS // max(self.like.columns, 1), 1)
+        for first in range(0, len(block) if self.like.columns else 0, step):
+            self._append(block[first : first + step])
+
+    def _append(self, block: np.ndarray) -> None:
         columns = [texts(c, s) for c, s in zip(self.like.columns_of(block), self._formats, strict=True)]
         if len(columns) == 1:
             columns = [[cell or '""' for cell in columns[0]]]  # an empty line would be no row

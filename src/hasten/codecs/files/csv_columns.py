@@ -23,6 +23,8 @@ UNITS = ("D", "m", "s", "ms", "us", "ns")
 LENGTHS = {10: "D", 16: "m", 19: "s", 23: "ms", 26: "us", 29: "ns"}  # of a date's text without Z
 TRUTHS = {"true": True, "false": False}
 SPEC = re.compile(r"[drsT ]|\+d|0\d{1,2}d|\.\d{1,2}[feE]|[T ]Z|True|TRUE|true")
+PLAIN_INTEGERS = re.compile(r"(?:-?[1-9][0-9]*+|0)(?:\n(?:-?[1-9][0-9]*+|0))*+")
+FIXED = r"(?:-?(?:0|[1-9][0-9]*+)\.[0-9]{N})(?:\n(?:-?(?:0|[1-9][0-9]*+)\.[0-9]{N}))*+"
 KINDS = "integers, decimals, ISO dates, or true and false"
 
 
@@ -124,13 +126,15 @@ class Column:
     def _keep(self, cells: Sequence[str], values: Sequence[Any]) -> None:
         """Drop the guesses that do not give these cells."""
         wanted = list(cells)
-        self.specs = [spec for spec in self.specs if list(map(formatter(spec), values)) == wanted]
+        known = [(spec, _plainly(spec, cells)) for spec in self.specs]
+        self.specs = [s for s, sure in known if (list(map(formatter(s), values)) == wanted if sure is None else sure)]
 
     def _see_integers(self, cells: Sequence[str]) -> None:
         values = list(map(int, cells))
         if self.kind is None:
             self.low = self.high = values[0]
-            self._begin("i", ("d", "+d", f"0{min(len(cells[0]), 99)}d"))
+            width = min(len(cells[0]), 99)
+            self._begin("i", ["d"] + ["+d"] * (cells[0][0] in "+-") + [f"0{width}d"] * (width > 1))
         self.low, self.high = min(self.low, min(values)), max(self.high, max(values))
         self._keep(cells, values)
 
@@ -213,6 +217,17 @@ def _plain(cells: Sequence[str]) -> bool:
     """Python reads "1_000" and digits of other scripts as numbers; nobody else does."""
     joined = "".join(cells)
     return joined.isascii() and "_" not in joined
+
+
+def _plainly(spec: str, cells: Sequence[str]) -> bool | None:
+    """Are these numbers written so, as far as the text alone shows? None: that needs a closer look, which is slow."""
+    if spec == "d":
+        return PLAIN_INTEGERS.fullmatch("\n".join(cells)) is not None
+    if spec.startswith("0") and min(map(len, cells)) < int(spec[1:-1]):
+        return False
+    if spec.endswith("f") and spec != ".0f" and max(map(len, cells)) <= 16:  # a float keeps 15 digits
+        return re.fullmatch(FIXED.replace("N", spec[1:-1]), "\n".join(cells)) is not None
+    return None
 
 
 def _unit(length: int) -> str:
