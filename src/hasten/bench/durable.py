@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
+
+from hasten._core.files import new_file, sync_folder
 
 __all__ = ["explain", "is_full", "make_folder", "sync_folder", "write_atomically"]
 
@@ -22,28 +23,8 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written; what was at `path` stays.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was created, renamed or removed in `folder` durable. Windows has no such call and needs none."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with new_file(path) as file:
+        file.write(data)
 
 
 def make_folder(folder: Path) -> None:

@@ -12,9 +12,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hasten._core.checks import near, refuse, refuse_type
+from hasten._core.files import new_file, replacing
 
 from . import csv, npy, raw, tsz, wav, wfdb, wfdb_sink
-from .output import check_free, replacing, to_file
+from .output import check_free
 from .recording import Opened, Recording
 from .sink import Sink
 
@@ -145,8 +146,8 @@ def create(
     elif form == "wfdb":
         samples = found.with_suffix(".dat")
         check_free(samples, force)
-        with to_file(found) as header:
-            with to_file(samples) as file:
+        with new_file(found) as header:
+            with new_file(samples) as file:
                 record = wfdb_sink.Sink(file, like, rows, found.stem)
                 yield record
                 record.close()
@@ -154,7 +155,7 @@ def create(
     else:
         if form == "csv" and found.suffix.lower() == ".tsv":
             options.setdefault("delimiter", "\t")
-        with to_file(found) as file:
+        with new_file(found) as file:
             target = sink(file, like, rows, form, **options)
             yield target
             target.close()

@@ -1,9 +1,8 @@
-"""Files that appear whole or not at all: written beside the old one, and then put in its place."""
+"""What is checked before a file is written, and streams in place of files."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hasten._core.checks import refuse
-from hasten.codecs.sprintz.disk import sync_folder
 
-__all__ = ["check_free", "refuse_terminal", "replacing", "spooled", "to_file"]
+__all__ = ["check_free", "refuse_terminal", "spooled"]
 
 
 def check_free(path: Path, force: bool) -> None:
@@ -26,28 +24,6 @@ def check_free(path: Path, force: bool) -> None:
         raise FileExistsError(f"write: expected a new file, got {path}, which is there. Pass --force to replace it.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"write: expected a folder that is there, got {path.parent}. Make it first.")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write to the path that this gives; without an error it becomes `path`, with one it is removed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield aside
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.absolute().parent)
-
-
-@contextlib.contextmanager
-def to_file(path: Path) -> Iterator[BinaryIO]:
-    """An open file that becomes `path` when all went well."""
-    with replacing(path) as aside, open(aside, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Disk", "sync_folder"]
+__all__ = ["Disk"]
 
 
 class Disk:
@@ -63,14 +63,3 @@ class Disk:
     def close(self) -> None:
         """Close the file and let the next writer in."""
         self._file.close()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was created or renamed in `folder` durable. Windows has no such call and needs none."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .disk import Disk, sync_folder
+from hasten._core.files import new_file
+
+from .disk import Disk
 from .errors import CorruptError
 from .format import CHUNK_HEAD, ChunkHead, Trailer, pack_chunk_head, pack_trailer
 from .header import MAX_CHUNK_BYTES, Header, header_crc, pack_header
@@ -225,23 +226,14 @@ def _with_gaps(header: Header, good: list[Good], total: int) -> tuple[Header, tu
 
 def _rewrite(source: Source, header: Header, good: list[Good], goal: Path) -> None:
     """Write the chunks as a new file, beside `goal` and then over it."""
-    aside = goal.with_name(f".{goal.name}.{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(pack_header(header))
-            row = 0
-            for number, (at, head, _) in enumerate(good):
-                new = replace(head, number=number, first_row=row)
-                file.write(pack_chunk_head(new, header.crc))
-                file.write(source.read(at + CHUNK_HEAD.size, head.length + 4))
-                row += head.nrows
-            trailer = Trailer(file.tell(), row, len(good))
-            file.write(pack_index(header, b"".join(chunk.entry for chunk in good)))
-            file.write(pack_trailer(trailer, header.crc))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, goal)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(goal.absolute().parent)
+    with new_file(goal) as file:
+        file.write(pack_header(header))
+        row = 0
+        for number, (at, head, _) in enumerate(good):
+            new = replace(head, number=number, first_row=row)
+            file.write(pack_chunk_head(new, header.crc))
+            file.write(source.read(at + CHUNK_HEAD.size, head.length + 4))
+            row += head.nrows
+        trailer = Trailer(file.tell(), row, len(good))
+        file.write(pack_index(header, b"".join(chunk.entry for chunk in good)))
+        file.write(pack_trailer(trailer, header.crc))

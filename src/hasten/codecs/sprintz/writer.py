@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from hasten._core.checks import refuse, whole
+from hasten._core.files import sync_folder
 
 from .decode import in_threads
-from .disk import Disk, sync_folder
+from .disk import Disk
 from .encode import encode_chunk, finish_header, make_options
 from .header import Header
 from .recover import Kept, keep, write_index
