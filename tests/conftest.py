@@ -9,6 +9,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 
 import shutil
+import sys
 
 import hypothesis
 import pytest
@@ -22,6 +23,14 @@ torch.set_num_threads(1)
 hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled_code() -> None:
+    """What other files compiled counts against torch.compile's limits, and which files come first is chance."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -14,6 +14,7 @@ from hasten.bench.store import Store
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 
 
+@pytest.mark.slow  # CI runs it after the others
 def test_every_kind_of_failure_in_one_study(tiny, tmp_path):
     """An exception, exhausted memory, the kernel's kill for memory, and a loss that is not finite."""
     kinds = ("raising", "hungry", "killed")

@@ -21,7 +21,13 @@ WORKERS = 2
 CYCLIC, ALL_KINDS = {"seeds": 4}, {"seeds": 1, "curve": "branch", "calibrate": True}
 
 
-@pytest.mark.parametrize(("plan", "count", "kills"), [(CYCLIC, 8, 20), (ALL_KINDS, 6, 6)], ids=["cyclic", "all kinds"])
+@pytest.mark.parametrize(
+    ("plan", "count", "kills"),
+    [
+        pytest.param(CYCLIC, 8, 20, id="cyclic"),
+        pytest.param(ALL_KINDS, 6, 6, id="all kinds", marks=pytest.mark.slow),
+    ],
+)
 def test_kills_change_no_bit(drivers, tmp_path, plan, count, kills):
     drivers.start(tmp_path / "undisturbed", plan=plan, workers=WORKERS)
     assert drivers.wait() == 0
