@@ -31,7 +31,7 @@ uint64_t saved_state() {
 
 constexpr bool bit(uint32_t word, int index) { return ((word >> index) & 1u) != 0; }
 
-std::array<Feature, 15> detect() {
+std::array<Feature, 16> detect() {
     Registers one, seven, seven_one;
     bool ymm = false, zmm = false, neon = false;
 #if defined(HASTEN_X86)
@@ -61,6 +61,7 @@ std::array<Feature, 15> detect() {
         {"avx512bw", zmm && bit(seven.ebx, 30)},
         {"avx512vl", zmm && bit(seven.ebx, 31)},
         {"avx512vbmi", zmm && bit(seven.ecx, 1)},
+        {"avx512vbmi2", zmm && bit(seven.ecx, 6)},
         {"avx512vnni", zmm && bit(seven.ecx, 11)},
         {"avx512bf16", zmm && bit(seven_one.eax, 5)},
         {"neon", neon},
@@ -69,8 +70,8 @@ std::array<Feature, 15> detect() {
 
 }  // namespace
 
-const std::array<Feature, 15>& cpu_features() {
-    static const std::array<Feature, 15> found = detect();
+const std::array<Feature, 16>& cpu_features() {
+    static const std::array<Feature, 16> found = detect();
     return found;
 }
 

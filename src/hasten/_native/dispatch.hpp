@@ -32,7 +32,7 @@ inline bool isa_available(Isa isa) {
         case Isa::avx2: return all("avx", "fma", "f16c", "bmi2", "avx2");
         case Isa::avx512:
             return isa_available(Isa::avx2) && all("avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl");
-        case Isa::avx512vnni: return isa_available(Isa::avx512) && all("avx512vnni", "avx512vbmi");
+        case Isa::avx512vnni: return isa_available(Isa::avx512) && all("avx512vnni", "avx512vbmi", "avx512vbmi2");
         case Isa::neon: return all("neon");
     }
     return false;

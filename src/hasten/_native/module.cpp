@@ -67,5 +67,6 @@ NB_MODULE(_ext, m) {
     m.def("flash_step", &flash_step, "tensors"_a.noconvert(), "groups"_a.noconvert(), "isa"_a, "threads"_a,
           "One optimizer step of many tensors, in place, from tables of addresses and settings (flash/step.hpp).");
     hasten::sprintz::bind_container(m);
+    hasten::sprintz::bind_record(m);
     hasten::sprintz::bind_v0(m);
 }

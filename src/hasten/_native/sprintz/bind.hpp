@@ -6,6 +6,7 @@
 namespace hasten::sprintz {
 
 void bind_container(nanobind::module_& m);  // checksum and statistics of tsz files
-void bind_v0(nanobind::module_& m);  // published Sprintz streams
+void bind_record(nanobind::module_& m);     // their columns
+void bind_v0(nanobind::module_& m);         // published Sprintz streams
 
 }  // namespace hasten::sprintz

@@ -1,0 +1,151 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <string>
+
+#include "../require_isa.hpp"
+#include "bind.hpp"
+#include "record.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace hasten::sprintz {
+namespace {
+
+// One dimension of any buffer, whatever its stride and alignment, as long as this lives.
+class Buffer {
+public:
+    Buffer(nb::handle from, bool writable) {
+        const int flags = PyBUF_STRIDES | (writable ? PyBUF_WRITABLE : 0);
+        if (PyObject_GetBuffer(from.ptr(), &view_, flags) != 0) throw nb::python_error();
+        if (view_.ndim != 1) {
+            PyBuffer_Release(&view_);
+            throw nb::value_error("tsz: expected arrays of one dimension");
+        }
+    }
+    Buffer(Buffer&& other) noexcept : view_(other.view_) { other.view_.obj = nullptr; }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    ~Buffer() {
+        if (view_.obj) PyBuffer_Release(&view_);
+    }
+
+    uint8_t* data() const { return static_cast<uint8_t*>(view_.buf); }
+    std::size_t size() const { return static_cast<std::size_t>(view_.shape[0]); }
+    std::size_t itemsize() const {
+        const auto size = static_cast<std::size_t>(view_.itemsize);
+        if (size != 1 && size != 2 && size != 4 && size != 8) throw nb::value_error("tsz: items of 1, 2, 4 or 8 bytes");
+        return size;
+    }
+    std::ptrdiff_t stride() const { return view_.strides[0]; }
+
+private:
+    Py_buffer view_;
+};
+
+Options options_of(int effort, int predictor, int entropy, bool cross) {
+    if (effort < 0 || effort > 2 || predictor < -1 || predictor >= kPredictors || entropy < -1 || entropy > 2) {
+        throw nb::value_error("tsz_encode: an unknown effort, predictor or entropy code");
+    }
+    return {static_cast<Effort>(effort), predictor, entropy, cross};
+}
+
+nb::list bind_encode(nb::sequence columns, int effort, int predictor, int entropy, bool cross, const char* isa) {
+    std::vector<Buffer> buffers;
+    std::vector<Column> from;
+    for (nb::handle column : columns) {
+        buffers.emplace_back(column, false);
+        const Buffer& buffer = buffers.back();
+        if (buffer.size() != buffers.front().size()) throw nb::value_error("tsz_encode: columns of different lengths");
+        from.push_back({buffer.data(), buffer.stride(), buffer.itemsize()});
+    }
+    const Options options = options_of(effort, predictor, entropy, cross);
+    const Kernels& kernels = kernels_for(require_isa(isa));
+    std::vector<Bytes> records;
+    if (!buffers.empty()) {
+        nb::gil_scoped_release release;
+        records = encode_columns(from, buffers.front().size(), options, kernels);
+    }
+    nb::list found;
+    for (const Bytes& record : records) found.append(nb::bytes(record.data(), record.size()));
+    return found;
+}
+
+nb::object corrupt(const Corrupt& error) { return nb::make_tuple(error.offset, error.reason); }
+
+nb::object bind_decode(nb::handle body, std::size_t rows, const std::vector<std::size_t>& itemsizes, nb::sequence out,
+                       const char* isa) {
+    const Buffer bytes(body, false);
+    if (bytes.itemsize() != 1 || bytes.stride() != 1) throw nb::value_error("tsz_decode: the body is not bytes");
+    std::vector<Buffer> buffers;
+    std::vector<Target> targets;
+    for (const std::size_t itemsize : itemsizes) {
+        if (itemsize != 1 && itemsize != 2 && itemsize != 4 && itemsize != 8) {
+            throw nb::value_error("tsz_decode: items of 1, 2, 4 or 8 bytes");
+        }
+    }
+    std::size_t j = 0;
+    for (nb::handle column : out) {
+        if (j == itemsizes.size()) throw nb::value_error("tsz_decode: more outputs than columns");
+        Target target;
+        target.itemsize = itemsizes[j++];
+        if (!column.is_none()) {
+            buffers.emplace_back(column, true);
+            const Buffer& buffer = buffers.back();
+            if (buffer.size() != rows || buffer.itemsize() != target.itemsize) {
+                throw nb::value_error("tsz_decode: an output of another size than the column");
+            }
+            target.data = buffer.data();
+            target.stride = buffer.stride();
+        }
+        targets.push_back(target);
+    }
+    if (j != itemsizes.size()) throw nb::value_error("tsz_decode: fewer outputs than columns");
+    const Kernels& kernels = kernels_for(require_isa(isa));
+    std::vector<std::size_t> others;
+    std::optional<Corrupt> error;
+    if (rows > 0) {
+        nb::gil_scoped_release release;
+        try {
+            others = decode_body(bytes.data(), bytes.size(), rows, targets, kernels);
+        } catch (const Corrupt& found) {
+            error = found;
+        }
+    }
+    if (error) return corrupt(*error);
+    nb::list found;
+    for (const std::size_t column : others) found.append(column);
+    return found;
+}
+
+nb::object bind_decode_record(nb::handle record, nb::handle out, const char* isa) {
+    const Buffer bytes(record, false), buffer(out, true);
+    if (bytes.itemsize() != 1 || bytes.stride() != 1) throw nb::value_error("tsz_decode_record: the record is not bytes");
+    const Target target = {buffer.data(), buffer.stride(), buffer.itemsize()};
+    const Kernels& kernels = kernels_for(require_isa(isa));
+    std::optional<Corrupt> error;
+    {
+        nb::gil_scoped_release release;
+        try {
+            decode_record(bytes.data(), bytes.size(), buffer.size(), target, kernels);
+        } catch (const Corrupt& found) {
+            error = found;
+        }
+    }
+    return error ? corrupt(*error) : nb::none();
+}
+
+}  // namespace
+
+void bind_record(nb::module_& m) {
+    m.def("tsz_encode", &bind_encode, "columns"_a, "effort"_a, "predictor"_a, "entropy"_a, "cross"_a, "isa"_a,
+          "The record of each column of a chunk (sprintz/record.hpp).");
+    m.def("tsz_decode", &bind_decode, "body"_a, "rows"_a, "itemsizes"_a, "out"_a, "isa"_a,
+          "Decode a chunk's body: the list of wanted columns of other kinds, or (offset, reason) if it is damaged.");
+    m.def("tsz_decode_record", &bind_decode_record, "record"_a, "out"_a, "isa"_a,
+          "Decode one record that refers to no other: None, or (offset, reason) if it is damaged.");
+}
+
+}  // namespace hasten::sprintz

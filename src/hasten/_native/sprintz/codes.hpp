@@ -1,0 +1,104 @@
+// Canonical Huffman codes of limited length for tokens.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels.hpp"
+
+namespace hasten::sprintz {
+
+using Counts = std::array<uint32_t, kMaxTokens>;
+using Lengths = std::array<uint8_t, kMaxTokens>;  // 0: the token does not occur
+
+// Bits that an ideal code would take.
+inline double entropy_bits(const uint32_t* counts, std::size_t tokens) {
+    double total = 0, bits = 0;
+    for (std::size_t s = 0; s < tokens; ++s) {
+        if (counts[s] == 0) continue;
+        total += counts[s];
+        bits -= counts[s] * std::log2(static_cast<double>(counts[s]));
+    }
+    return total > 0 ? bits + total * std::log2(total) : 0;
+}
+
+// Huffman's lengths; those beyond the limit are cut, and the shortest codes that can pay for it become longer. One
+// token alone has length 1, and takes no bits (docs/formats.md).
+inline Lengths code_lengths(const uint32_t* counts, std::size_t tokens, unsigned limit) {
+    Lengths lengths{};
+    std::array<uint16_t, kMaxTokens> order;
+    std::size_t n = 0;
+    for (std::size_t s = 0; s < tokens; ++s) {
+        if (counts[s]) order[n++] = static_cast<uint16_t>(s);
+    }
+    if (n < 2) {
+        if (n) lengths[order[0]] = 1;
+        return lengths;
+    }
+    std::sort(order.begin(), order.begin() + n, [&](uint16_t a, uint16_t b) {
+        return counts[a] != counts[b] ? counts[a] < counts[b] : a < b;
+    });
+    // Two queues: the tokens, and the pairs in the order in which they were made, which is that of their weights.
+    std::array<uint64_t, 2 * kMaxTokens> weight;
+    std::array<uint16_t, 2 * kMaxTokens> parent{};
+    for (std::size_t i = 0; i < n; ++i) weight[i] = counts[order[i]];
+    std::size_t leaf = 0, pair = n;
+    for (std::size_t made = n; made < 2 * n - 1; ++made) {
+        weight[made] = 0;
+        for (int k = 0; k < 2; ++k) {
+            const bool take_leaf = leaf < n && (pair >= made || weight[leaf] <= weight[pair]);
+            const std::size_t taken = take_leaf ? leaf++ : pair++;
+            weight[made] += weight[taken];
+            parent[taken] = static_cast<uint16_t>(made);
+        }
+    }
+    std::array<uint16_t, 2 * kMaxTokens> depth{};
+    for (std::size_t i = 2 * n - 2; i-- > 0;) depth[i] = static_cast<uint16_t>(depth[parent[i]] + 1);
+    uint32_t room = 0;  // what the codes take of 2^limit, which is all there is
+    for (std::size_t i = 0; i < n; ++i) {
+        depth[i] = std::min<uint16_t>(depth[i], static_cast<uint16_t>(limit));
+        room += 1u << (limit - depth[i]);
+    }
+    const uint32_t all = 1u << limit;
+    while (room > all) {  // lengthen the longest that is not at the limit, the rarest of these
+        std::size_t best = n;
+        for (std::size_t i = 0; i < n; ++i) {
+            if (depth[i] < limit && (best == n || depth[i] > depth[best])) best = i;
+        }
+        room -= 1u << (limit - depth[best] - 1);
+        ++depth[best];
+    }
+    while (room < all) {  // give back, to the most frequent for which there is room
+        for (std::size_t i = n; i-- > 0;) {
+            if (room + (1u << (limit - depth[i])) > all) continue;
+            room += 1u << (limit - depth[i]);
+            --depth[i];
+            break;
+        }
+    }
+    for (std::size_t i = 0; i < n; ++i) lengths[order[i]] = static_cast<uint8_t>(depth[i]);
+    return lengths;
+}
+
+// Shorter codes first, then by token, counted up from 0; the highest bit first in the stream.
+inline void canonical_codes(const Lengths& lengths, Code* codes) {
+    unsigned code = 0;
+    for (unsigned length = 1; length <= kMaxCode; ++length, code <<= 1) {
+        for (std::size_t s = 0; s < kMaxTokens; ++s) {
+            if (lengths[s] != length) continue;
+            unsigned turned = 0;
+            for (unsigned bit = 0; bit < length; ++bit) turned |= (code >> bit & 1) << (length - 1 - bit);
+            codes[s] = {static_cast<uint16_t>(turned), static_cast<uint8_t>(length)};
+            ++code;
+        }
+    }
+}
+
+inline std::size_t tokens_present(const Lengths& lengths) {
+    return static_cast<std::size_t>(std::count_if(lengths.begin(), lengths.end(), [](uint8_t x) { return x != 0; }));
+}
+
+}  // namespace hasten::sprintz

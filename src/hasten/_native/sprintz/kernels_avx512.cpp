@@ -1,0 +1,10 @@
+// AVX-512 of Skylake servers.
+#include "../cpu_features.hpp"
+
+#if defined(HASTEN_X86)
+#include <immintrin.h>
+
+#define HASTEN_SPRINTZ_AVX2
+#define HASTEN_SPRINTZ_KERNELS kernels_avx512
+#include "kernels_impl.hpp"
+#endif

@@ -1,0 +1,10 @@
+// AVX-512 of Ice Lake, Zen 4 and later, which shifts pairs of words (VBMI2).
+#include "../cpu_features.hpp"
+
+#if defined(HASTEN_X86)
+#include <immintrin.h>
+
+#define HASTEN_SPRINTZ_AVX512
+#define HASTEN_SPRINTZ_KERNELS kernels_avx512vnni
+#include "kernels_impl.hpp"
+#endif

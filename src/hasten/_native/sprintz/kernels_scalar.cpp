@@ -1,0 +1,3 @@
+// Any machine.
+#define HASTEN_SPRINTZ_KERNELS kernels_scalar
+#include "kernels_impl.hpp"
