@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hasten.codecs.sprintz import CorruptError, chunk
-from hasten.codecs.sprintz.planar import PREDICTORS, decode_column, encode_column
+from hasten.codecs.sprintz.planar import PLANAR_PREDICTORS, decode_column, encode_column
 
 UNSIGNED = [np.dtype(f"u{size}") for size in (1, 2, 4, 8)]
 RAMP = np.arange(1000, dtype=np.uint16) * 3 + 7
@@ -41,7 +41,7 @@ def slow_decode(record: bytes, nrows: int, dtype: np.dtype) -> list[int]:
     return values
 
 
-@given(st.data(), st.sampled_from(UNSIGNED), st.sampled_from(["auto", *PREDICTORS]))
+@given(st.data(), st.sampled_from(UNSIGNED), st.sampled_from(["auto", *PLANAR_PREDICTORS]))
 def test_any_values_come_back(data, dtype, predictor):
     values = data.draw(hnp.arrays(dtype, st.integers(0, 100)))
     record = encode_column(values, predictor)
@@ -50,7 +50,7 @@ def test_any_values_come_back(data, dtype, predictor):
     assert len(record) <= 1 + values.nbytes
 
 
-@pytest.mark.parametrize("predictor", PREDICTORS)
+@pytest.mark.parametrize("predictor", PLANAR_PREDICTORS)
 @pytest.mark.parametrize("dtype", UNSIGNED)
 def test_walks_against_the_text_of_the_format(dtype, predictor):
     steps = np.random.default_rng(3).integers(-3, 4, 500)
@@ -68,7 +68,7 @@ def test_sizes():
     ramp = encode_column(RAMP, "delta")
     assert len(ramp) == head + blocks + 32 * 4 * 3, "steps of 3 are 6 after zigzag: 3 bits"
     smooth = (1e4 * np.sin(np.arange(4096) / 50)).astype(np.int16).view(np.uint16)
-    sizes = {name: len(encode_column(smooth, name)) for name in PREDICTORS}
+    sizes = {name: len(encode_column(smooth, name)) for name in PLANAR_PREDICTORS}
     assert len(encode_column(smooth, "auto")) == min(sizes.values()) == sizes["delta2"]
     narrow = encode_column(np.random.default_rng(0).integers(10**15, 10**15 + 200, 1024).astype(np.uint64), "auto")
     assert narrow[2] == 8, "a range of 200 is kept in 8 bits"

@@ -56,6 +56,10 @@ nb::list bind_encode(nb::sequence columns, int effort, int predictor, int entrop
     std::vector<Buffer> buffers;
     std::vector<Column> from;
     for (nb::handle column : columns) {
+        if (column.is_none()) {
+            from.push_back({nullptr, 0, 0});
+            continue;
+        }
         buffers.emplace_back(column, false);
         const Buffer& buffer = buffers.back();
         if (buffer.size() != buffers.front().size()) throw nb::value_error("tsz_encode: columns of different lengths");
@@ -63,7 +67,7 @@ nb::list bind_encode(nb::sequence columns, int effort, int predictor, int entrop
     }
     const Options options = options_of(effort, predictor, entropy, cross);
     const Kernels& kernels = kernels_for(require_isa(isa));
-    std::vector<Bytes> records;
+    std::vector<Bytes> records(from.size());
     if (!buffers.empty()) {
         nb::gil_scoped_release release;
         records = encode_columns(from, buffers.front().size(), options, kernels);
@@ -141,7 +145,7 @@ nb::object bind_decode_record(nb::handle record, nb::handle out, const char* isa
 
 void bind_record(nb::module_& m) {
     m.def("tsz_encode", &bind_encode, "columns"_a, "effort"_a, "predictor"_a, "entropy"_a, "cross"_a, "isa"_a,
-          "The record of each column of a chunk (sprintz/record.hpp).");
+          "The record of each column of a chunk, b'' for None (sprintz/record.hpp).");
     m.def("tsz_decode", &bind_decode, "body"_a, "rows"_a, "itemsizes"_a, "out"_a, "isa"_a,
           "Decode a chunk's body: the list of wanted columns of other kinds, or (offset, reason) if it is damaged.");
     m.def("tsz_decode_record", &bind_decode_record, "record"_a, "out"_a, "isa"_a,

@@ -25,6 +25,7 @@ public:
         constexpr std::size_t kParts = 8, kRows = 256;
         std::vector<std::vector<double>> differences(columns.size());
         for (std::size_t j = 0; j < columns.size(); ++j) {
+            if (!columns[j].data) continue;
             with_type(columns[j].itemsize, [&](auto zero) {
                 using X = decltype(zero);
                 if constexpr (sizeof(X) == 2 || sizeof(X) == 4) {

@@ -29,7 +29,7 @@ constexpr std::size_t kMaxPalette = 4096, kMaxReferences = 2;
 
 // Of `rows` values of `itemsize` bytes, `stride` bytes from one to the next.
 struct Column {
-    const uint8_t* data;
+    const uint8_t* data;  // nullptr: there is no record for it, and none refers to it
     std::ptrdiff_t stride;
     std::size_t itemsize;
 };

@@ -442,6 +442,10 @@ std::vector<Bytes> encode_columns(const std::vector<Column>& columns, std::size_
     std::vector<const uint8_t*> values;  // of each column, one after the other
     std::vector<std::unique_ptr<uint64_t[]>> owned;
     for (const Column& column : columns) {
+        if (!column.data) {
+            values.push_back(nullptr);
+            continue;
+        }
         const bool aligned = reinterpret_cast<std::uintptr_t>(column.data) % column.itemsize == 0;
         if (aligned && column.stride == static_cast<std::ptrdiff_t>(column.itemsize)) {
             values.push_back(column.data);
@@ -461,11 +465,12 @@ std::vector<Bytes> encode_columns(const std::vector<Column>& columns, std::size_
     if (options.cross && options.effort == Effort::max && columns.size() > 1 && rows >= kFewRows) {
         crossing = std::make_unique<Crossing>(columns, values, rows);
     }
-    std::vector<Bytes> records;
+    std::vector<Bytes> records(columns.size());
     for (std::size_t j = 0; j < columns.size(); ++j) {
+        if (!columns[j].data) continue;
         with_type(columns[j].itemsize, [&](auto zero) {
             using X = decltype(zero);
-            records.push_back(encode_column<X>(kernels, options, values, j, rows, crossing.get(), scratch));
+            records[j] = encode_column<X>(kernels, options, values, j, rows, crossing.get(), scratch);
         });
     }
     return records;

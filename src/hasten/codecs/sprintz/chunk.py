@@ -1,25 +1,25 @@
 """The body of one chunk: a directory, then one record per column; every chunk decodes alone.
 
 Body: for each column a little-endian u32 (where its record ends, counted from the end of the directory), then the
-records (planar.py). Where values are missing, a record is `u8 2 | u32 length | the record of a mask | the record of the
-values`. A mask is bytes of bits, lowest first, 1 where a value is missing.
+records (records.py). Where values are missing, a record is `u8 2 | u32 length | the record of a mask | the record of
+the values`. A mask is bytes of bits, lowest first, 1 where a value is missing.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from . import records
 from .errors import CorruptError
-from .planar import MASKED, decode_column, encode_column, predictor_of
+from .planar import MASKED
 
 __all__ = ["Options", "decode", "describe", "encode"]
 
-_BYTE = np.dtype(np.uint8)
 _MASKED = struct.Struct("<BI")  # kind, bytes of the mask's record
 
 
@@ -33,6 +33,11 @@ class Options:
     cross: str | bool = "auto"
     max_error: float | None = None
 
+    @property
+    def effort(self) -> str:
+        """The profile that "auto" stands for, or the profile itself."""
+        return "balanced" if self.profile == "auto" else self.profile
+
 
 def encode(columns: Sequence[np.ndarray], options: Options, masks: Sequence[np.ndarray | None] | None = None) -> bytes:
     """Encode the columns of one chunk.
@@ -43,18 +48,33 @@ def encode(columns: Sequence[np.ndarray], options: Options, masks: Sequence[np.n
         options: How.
         masks: For each column None or a bool array, True where a value is missing; such values decode as zeros.
     """
-    records = [_encode(c, options, None if masks is None else masks[i]) for i, c in enumerate(columns)]
-    ends = np.cumsum([len(record) for record in records], dtype=np.int64)
-    return ends.astype("<u4").tobytes() + b"".join(records)
+    missing = [None if masks is None else _some(masks[i]) for i in range(len(columns))]
+    plain = [None if c.dtype.kind == "f" or m is not None else _bits(c) for c, m in zip(columns, missing, strict=True)]
+    how = (options.effort, options.predictor, options.entropy)
+    found = records.encode_columns(plain, *how, options.cross is not False)
+    for i, (column, mask) in enumerate(zip(columns, missing, strict=True)):
+        if plain[i] is None:
+            found[i] = _encode(column, mask, how)
+    ends = np.cumsum([len(record) for record in found], dtype=np.int64)
+    return ends.astype("<u4").tobytes() + b"".join(found)
 
 
-def _encode(column: np.ndarray, options: Options, missing: np.ndarray | None) -> bytes:
-    values, head = np.ascontiguousarray(column), b""
-    if missing is not None and missing.any():
-        mask = encode_column(np.packbits(missing, bitorder="little"), "none")
+def _some(mask: np.ndarray | None) -> np.ndarray | None:
+    return mask if mask is not None and mask.any() else None
+
+
+def _bits(column: np.ndarray) -> np.ndarray:
+    return column.view(f"u{column.dtype.itemsize}")
+
+
+def _encode(column: np.ndarray, missing: np.ndarray | None, how: tuple[str, str, str]) -> bytes:
+    """A record that refers to no other."""
+    values, head = column, b""
+    if missing is not None:
+        mask = records.encode_record(np.packbits(missing, bitorder="little"), "fast", "none", "none")
         head = _MASKED.pack(MASKED, len(mask)) + mask
         values = np.where(missing, np.zeros(1, values.dtype), values)
-    return head + encode_column(values.view(f"u{values.dtype.itemsize}"), options.predictor)
+    return head + records.encode_record(_bits(values), *how)
 
 
 def decode(
@@ -78,38 +98,30 @@ def decode(
         CorruptError: The body is not one of ours; offsets count from its start. `out` then holds anything.
     """
     view = memoryview(body).cast("B")
-    for i, (at, record) in enumerate(_records(view, len(dtypes))):
-        target, flags = out[i], None if masks is None else masks[i]
-        skip, mask = _mask(at, record)
-        if flags is not None:
-            flags[...] = False if mask is None else _missing(mask, nrows, at + _MASKED.size)
-        if target is not None:
-            unsigned = np.dtype(f"u{dtypes[i].itemsize}")
-            target[...] = decode_column(record[skip:], nrows, unsigned, at + skip).view(dtypes[i])
+    others = records.decode_body(view, nrows, out, [dtype.itemsize for dtype in dtypes])
+    flagged = () if masks is None else [i for i, flags in enumerate(masks) if flags is not None]
+    if not others and not flagged:
+        return
+    found = records.split(view, len(dtypes))
+    for i in flagged:
+        skip, mask = _mask(*found[i])
+        masks[i][...] = False if mask is None else _missing(mask, nrows, found[i][0] + _MASKED.size)
+    for i in others:
+        _decode(*found[i], dtypes[i], out[i])
+
+
+def _decode(at: int, record: memoryview, dtype: np.dtype, target: np.ndarray) -> None:
+    skip, _ = _mask(at, record)
+    records.decode_record(record[skip:], _bits(target), at + skip)
 
 
 def describe(body: Any, ncols: int) -> list[dict[str, Any]]:
-    """What each column's record says of itself: `predictor` ("stored" where there is none) and `bytes`."""
+    """What each column's record says of itself: `predictor`, `entropy`, `references` and `bytes`."""
     found = []
-    for at, record in _records(memoryview(body).cast("B"), ncols):
+    for at, record in records.split(memoryview(body).cast("B"), ncols):
         skip, _ = _mask(at, record)
-        found.append({"predictor": predictor_of(record[skip:]), "bytes": len(record)})
+        found.append({**records.describe(record[skip:]), "bytes": len(record)})
     return found
-
-
-def _records(view: memoryview, ncols: int) -> Iterator[tuple[int, memoryview]]:
-    head = 4 * ncols
-    if len(view) < head:
-        raise CorruptError(len(view), "the chunk ends inside its directory")
-    start = head
-    for i, end in enumerate(np.frombuffer(view[:head], "<u4").tolist()):
-        stop = head + end
-        if stop < start or stop > len(view):
-            raise CorruptError(4 * i, "a record ends before it begins, or after the body")
-        yield start, view[start:stop]
-        start = stop
-    if start != len(view):
-        raise CorruptError(start, "bytes behind the last record")
 
 
 def _mask(at: int, record: memoryview) -> tuple[int, memoryview | None]:
@@ -125,5 +137,6 @@ def _mask(at: int, record: memoryview) -> tuple[int, memoryview | None]:
 
 
 def _missing(mask: memoryview, nrows: int, at: int) -> np.ndarray:
-    packed = decode_column(mask, -(-nrows // 8), _BYTE, at)
+    packed = np.empty(-(-nrows // 8), np.uint8)
+    records.decode_record(mask, packed, at)
     return np.unpackbits(packed, count=nrows, bitorder="little").astype(bool)

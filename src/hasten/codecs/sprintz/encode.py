@@ -10,7 +10,7 @@ import numpy as np
 
 from hasten._core.checks import near, positive, refuse, refuse_type
 
-from . import chunk, planar
+from . import chunk, records
 from .chunk import Options
 from .crc import crc32c
 from .format import CHUNK_HEAD, ChunkHead, pack_chunk_head
@@ -26,9 +26,9 @@ COLUMN_BYTES = 1 << 16  # of a column in a chunk, before compression
 WIDE_BYTES = 1 << 25  # of all columns, unless that leaves fewer rows than the next number
 LEAST_ROWS = 1024
 
-PROFILES = ("auto", "fast")
-PREDICTORS = ("auto", *planar.PREDICTORS)
-ENTROPIES = ("auto", "none")
+PROFILES = ("auto", *records.PROFILES)
+PREDICTORS = ("auto", *records.PREDICTORS)
+ENTROPIES = ("auto", *records.ENTROPIES)
 
 
 def make_options(

@@ -21,9 +21,9 @@ import numpy as np
 
 from .errors import CorruptError
 
-__all__ = ["MASKED", "PREDICTORS", "decode_column", "encode_column", "predictor_of"]
+__all__ = ["MASKED", "PLANAR", "PLANAR_PREDICTORS", "decode_column", "encode_column"]
 
-PREDICTORS = ("none", "delta", "delta2")
+PLANAR_PREDICTORS = ("none", "delta", "delta2")
 STORED, PLANAR, MASKED = 0, 1, 2  # kinds of records
 BLOCK = 32
 _HEAD = struct.Struct("<BBBQ")
@@ -35,13 +35,13 @@ def encode_column(values: np.ndarray, predictor: str) -> bytes:
 
     Args:
         values: (rows,) of an unsigned dtype: the bits of the column.
-        predictor: One of `PREDICTORS`, or "auto": the one that needs the fewest bits on a sample.
+        predictor: One of `PLANAR_PREDICTORS`, or "auto": the one that needs the fewest bits on a sample.
     """
     stored = bytes([STORED]) + np.ascontiguousarray(values).tobytes()
     if not len(values):
         return stored
     base, narrow = _narrow(values)
-    number = _best(narrow) if predictor == "auto" else PREDICTORS.index(predictor)
+    number = _best(narrow) if predictor == "auto" else PLANAR_PREDICTORS.index(predictor)
     blocks = _blocks(_residuals(narrow, number))
     widths = _widths(blocks)
     if _HEAD.size + len(widths) + 4 * int(widths.sum(dtype=np.int64)) >= len(stored):
@@ -77,18 +77,13 @@ def decode_column(record: memoryview, nrows: int, dtype: np.dtype, at: int) -> n
     return narrow.astype(dtype) + np.array(base & ((1 << 8 * dtype.itemsize) - 1), np.uint64).astype(dtype)
 
 
-def predictor_of(record: memoryview) -> str:
-    """The predictor that a record names; "stored" where there is none."""
-    return PREDICTORS[record[1]] if len(record) > 1 and record[0] == PLANAR and record[1] < 3 else "stored"
-
-
 def _parse_head(record: memoryview, dtype: np.dtype, at: int) -> tuple[int, int, int]:
     if record[0] != PLANAR:
         raise CorruptError(at, f"a record of the unknown kind {record[0]}")
     if len(record) < _HEAD.size:
         raise CorruptError(at + len(record), "a record ends inside its head")
     _, number, bits, base = _HEAD.unpack(record[: _HEAD.size])
-    if number >= len(PREDICTORS):
+    if number >= len(PLANAR_PREDICTORS):
         raise CorruptError(at + 1, f"the unknown predictor {number}")
     if bits not in (8, 16, 32, 64) or bits > 8 * dtype.itemsize:
         raise CorruptError(at + 2, f"values of {bits} bits in a column of {8 * dtype.itemsize}")
@@ -125,7 +120,10 @@ def _values(z: np.ndarray, number: int) -> np.ndarray:
 
 def _best(v: np.ndarray) -> int:
     sample = v[:_SAMPLE]
-    sizes = [int(_widths(_blocks(_residuals(sample, number))).sum(dtype=np.int64)) for number in range(len(PREDICTORS))]
+    sizes = [
+        int(_widths(_blocks(_residuals(sample, number))).sum(dtype=np.int64))
+        for number in range(len(PLANAR_PREDICTORS))
+    ]
     return sizes.index(min(sizes))
 
 
