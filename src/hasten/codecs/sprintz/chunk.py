@@ -104,7 +104,7 @@ def decode(
         return
     found = records.split(view, len(dtypes))
     for i in flagged:
-        skip, mask = _mask(*found[i])
+        _, mask = _mask(*found[i])
         masks[i][...] = False if mask is None else _missing(mask, nrows, found[i][0] + _MASKED.size)
     for i in others:
         _decode(*found[i], dtypes[i], out[i])
