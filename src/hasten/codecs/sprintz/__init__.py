@@ -10,6 +10,7 @@ column:
 - `tsz` files hold tables: `compress`, `decompress`, `Writer`, `open`. Each column of a chunk is a record of its own
   (planar.py), so any rows of any columns can be read alone; every byte is under a checksum; rows that `flush` returned
   for survive a crash; `min`, `max`, `sum` and `crossings` are answered from an index where that is possible.
+- `WindowDataset` gives windows of such files to PyTorch's `DataLoader`; `from_arrow` writes them from data frames.
 
 Differences from the published codec, in `tsz` files: any integers, floats, bool and points in time; blocks of 32 values
 of one column; data that do not shrink are stored; lengths, limits and checksums everywhere. What is lost: nothing; the
@@ -19,6 +20,7 @@ Where only ratio or speed counts, take pcodec or zstd for now (`hasten codec ben
 
 from __future__ import annotations
 
+from .arrow import from_arrow
 from .blocks import decode_block, encode_block
 from .errors import BoundError, CorruptError, VersionError
 from .info import Info, info
@@ -27,9 +29,11 @@ from .queries import Crossings
 from .reader import Reader
 from .reader import open_file as open  # noqa: A004
 from .repair import Fault, Repair, repair, verify
+from .windows import WindowDataset
 from .writer import Writer
 
 __all__ = [
-    "BoundError", "CorruptError", "Crossings", "Fault", "Info", "Reader", "Repair", "VersionError", "Writer", "bound",
-    "compress", "decode_block", "decompress", "encode_block", "info", "open", "repair", "verify",
+    "BoundError", "CorruptError", "Crossings", "Fault", "Info", "Reader", "Repair", "VersionError", "WindowDataset",
+    "Writer", "bound", "compress", "decode_block", "decompress", "encode_block", "from_arrow", "info", "open", "repair",
+    "verify",
 ]  # fmt: skip
