@@ -31,7 +31,7 @@ uint64_t saved_state() {
 
 constexpr bool bit(uint32_t word, int index) { return ((word >> index) & 1u) != 0; }
 
-std::array<Feature, 16> detect() {
+std::array<Feature, 17> detect() {
     Registers one, seven, seven_one;
     bool ymm = false, zmm = false, neon = false;
 #if defined(HASTEN_X86)
@@ -53,6 +53,7 @@ std::array<Feature, 16> detect() {
         {"avx", ymm && bit(one.ecx, 28)},
         {"fma", ymm && bit(one.ecx, 12)},
         {"f16c", ymm && bit(one.ecx, 29)},
+        {"bmi1", bit(seven.ebx, 3)},
         {"bmi2", bit(seven.ebx, 8)},
         {"avx2", ymm && bit(seven.ebx, 5)},
         {"avx512f", zmm && bit(seven.ebx, 16)},
@@ -70,8 +71,8 @@ std::array<Feature, 16> detect() {
 
 }  // namespace
 
-const std::array<Feature, 16>& cpu_features() {
-    static const std::array<Feature, 16> found = detect();
+const std::array<Feature, 17>& cpu_features() {
+    static const std::array<Feature, 17> found = detect();
     return found;
 }
 

@@ -20,7 +20,7 @@ struct Feature {
 
 // CPUID bits that the kernels' instruction sets are made of. A bit counts only where the operating system saves the
 // registers that go with it (XCR0), since the CPU alone may promise what the kernel has not switched on.
-const std::array<Feature, 16>& cpu_features();  // asked once: CPUID is slow in a virtual machine
+const std::array<Feature, 17>& cpu_features();  // asked once: CPUID is slow in a virtual machine
 
 bool has_feature(const char* name);
 

@@ -29,7 +29,7 @@ inline bool isa_available(Isa isa) {
     const auto all = [](auto... names) { return (has_feature(names) && ...); };
     switch (isa) {
         case Isa::scalar: return true;
-        case Isa::avx2: return all("avx", "fma", "f16c", "bmi2", "avx2");
+        case Isa::avx2: return all("avx", "fma", "f16c", "bmi1", "bmi2", "avx2");
         case Isa::avx512:
             return isa_available(Isa::avx2) && all("avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl");
         case Isa::avx512vnni: return isa_available(Isa::avx512) && all("avx512vnni", "avx512vbmi", "avx512vbmi2");

@@ -20,6 +20,7 @@ constexpr std::size_t kMaxOrder = 16;
 constexpr std::size_t kMaxContexts = 8;
 constexpr std::size_t kLevels = 256;  // of the recent size of residuals, on which a context depends
 constexpr unsigned kMaxCode = 11;     // bits of the longest code
+constexpr unsigned kMaxCodeOfMany = 10;  // where there are several codes: their tables share a cache
 
 enum class Predictor : uint8_t { none, delta, delta2, fire, nlms1, nlms2, nlms4, lpc };
 constexpr uint8_t kPredictors = 8;
@@ -54,10 +55,10 @@ struct Code {  // of one token
 };
 
 // What the next bits of a stream say: a code of `length` bits, then `raw` bits that follow the ones in `top`; `total` is
-// both together.
+// both together. Length and raw stand where the instruction BEXTR looks for them.
 using Entry = uint32_t;
 constexpr Entry make_entry(unsigned length, unsigned raw, unsigned top) {
-    return (length + raw) | length << 8 | raw << 16 | top << 24;
+    return length | raw << 8 | (length + raw) << 16 | top << 24;
 }
 
 struct Stream {
@@ -79,24 +80,46 @@ template <typename T>
 struct LaneKernels {  // v, z: 8 values for each of `steps`
     void (*residuals)(const T* v, std::size_t steps, const Prediction& prediction, T* z);
     void (*values)(const T* z, std::size_t steps, const Prediction& prediction, T* v);
+    // products[j] = sum of v[i] v[i - 8 j], for i in steps [first, steps) and j = 0 ... order
+    void (*products)(const T* v, std::size_t first, std::size_t steps, std::size_t order, double* products);
+    T (*largest)(const T* v, std::size_t count);
+};
+constexpr std::size_t kDirect = 512;  // residuals whose whole code stands in a table
+
+template <typename T>
+struct CodeKernels {
     // How often each token occurs in each context; contexts[i] becomes that of z[i] (not touched if there is but one).
     void (*count)(const T* z, std::size_t steps, const Contexts& contexts, uint32_t (*counts)[kMaxTokens],
                   uint8_t* of);
     // Four streams of codes; ends[q] enters as the beginning of each and leaves as the end.
     void (*put)(const T* z, std::size_t steps, const uint8_t* of, std::size_t contexts, const Code (*codes)[kMaxTokens],
                 uint8_t** ends, uint32_t* scratch);  // scratch: contexts * kDirect
+    // The streams follow each other in memory. The table has 2^kMaxCode entries, or 2^kMaxCodeOfMany for each context.
     // Checks nothing but that no stream is read behind its end: then it returns false.
-    bool (*take)(Stream* streams, std::size_t steps, const Contexts& contexts, const Entry* table, unsigned table_bits,
-                 T* z);
-    // products[j] = sum of v[i] v[i - 8 j], for i in steps [first, steps) and j = 0 ... order
-    void (*products)(const T* v, std::size_t first, std::size_t steps, std::size_t order, double* products);
+    bool (*take)(Stream* streams, std::size_t steps, const Contexts& contexts, const Entry* table, T* z);
     // Rice codes, a parameter for the 32 steps of a lane (record.hpp); low and high enter as beginnings, leave as ends.
     void (*rice_put)(const T* z, std::size_t steps, unsigned least, uint8_t* parameters, uint8_t** low, uint8_t** high);
     bool (*rice_take)(const uint8_t* parameters, unsigned least, Stream* low, Stream* high, std::size_t steps, T* z);
 };
-constexpr std::size_t kDirect = 512;  // residuals whose whole code stands in a table
+
+// For these, AVX-512 has nothing to offer, and leads the compiler to keep numbers in mask registers.
+struct Codes {
+    CodeKernels<uint16_t> codes16;
+    CodeKernels<uint32_t> codes32;
+    CodeKernels<uint64_t> codes64;
+};
+extern const Codes codes_scalar;
+#if defined(HASTEN_X86)
+extern const Codes codes_avx2;
+#endif
 
 // x: a column; v: its values in lanes, less a base.
+template <typename X>
+struct RangeKernels {
+    // Lowest and highest value: of the unsigned ones, then of the same bits with a sign.
+    void (*range)(const X* x, std::size_t n, X found[4]);
+};
+
 template <typename X, typename T>
 struct MoveKernels {
     void (*into_lanes)(const X* x, std::size_t n, X base, T* v);
@@ -104,6 +127,7 @@ struct MoveKernels {
 };
 
 struct Kernels {
+    const Codes* codes;
     PlanarKernels<uint8_t> planar8;
     PlanarKernels<uint16_t> planar16;
     PlanarKernels<uint32_t> planar32;
@@ -111,6 +135,10 @@ struct Kernels {
     LaneKernels<uint16_t> lanes16;
     LaneKernels<uint32_t> lanes32;
     LaneKernels<uint64_t> lanes64;
+    RangeKernels<uint8_t> range8;
+    RangeKernels<uint16_t> range16;
+    RangeKernels<uint32_t> range32;
+    RangeKernels<uint64_t> range64;
     MoveKernels<uint8_t, uint16_t> move8_16;
     MoveKernels<uint16_t, uint16_t> move16_16;
     MoveKernels<uint32_t, uint16_t> move32_16;

@@ -2,9 +2,8 @@
 #include "../cpu_features.hpp"
 
 #if defined(HASTEN_X86)
-#include <immintrin.h>
-
 #define HASTEN_SPRINTZ_AVX512
 #define HASTEN_SPRINTZ_KERNELS kernels_avx512vnni
+#define HASTEN_SPRINTZ_CODES codes_avx2
 #include "kernels_impl.hpp"
 #endif

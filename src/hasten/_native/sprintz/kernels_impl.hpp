@@ -1,118 +1,58 @@
-// The loops themselves: plain C++, compiled once for each instruction set by kernels_*.cpp, which say what the table is
-// called (HASTEN_SPRINTZ_KERNELS) and may choose written-out vectors for planar blocks. All names are local to the file,
-// and nothing of the standard library's code is instantiated: the linker would keep one copy for all machines.
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-
-#include "kernels.hpp"
-
-#if defined(__GNUC__)
-#define INLINE inline __attribute__((always_inline))
-#define INLINE_LAMBDA __attribute__((always_inline))
-#else
-#define INLINE inline
-#define INLINE_LAMBDA
-#endif
+// The loops over columns: plain C++, compiled once for each instruction set by kernels_*.cpp, which say what the table is
+// called (HASTEN_SPRINTZ_KERNELS) and whose codes it takes (HASTEN_SPRINTZ_CODES), and may choose written-out vectors for
+// planar blocks.
+#include "bits_impl.hpp"
 
 namespace hasten::sprintz {
 namespace {
 
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-constexpr bool kReverse = true;
-#else
-constexpr bool kReverse = false;
-#endif
-
-template <typename Word>
-INLINE Word turned(Word word) {
-    if (!kReverse) return word;
-    Word result = 0;
-    for (unsigned i = 0; i < sizeof(Word); ++i) result = static_cast<Word>(result << 8 | (word >> 8 * i & 0xFF));
-    return result;
-}
-
-template <typename Word>
-INLINE Word load(const uint8_t* at) {
-    Word word;
-    std::memcpy(&word, at, sizeof word);
-    return turned(word);
-}
-
-template <typename Word>
-INLINE void store(uint8_t* at, Word word) {
-    word = turned(word);
-    std::memcpy(at, &word, sizeof word);
-}
-
-template <typename T> struct SignedOf;
-template <> struct SignedOf<uint8_t> { using type = int8_t; };
-template <> struct SignedOf<uint16_t> { using type = int16_t; };
-template <> struct SignedOf<uint32_t> { using type = int32_t; };
-template <> struct SignedOf<uint64_t> { using type = int64_t; };
-template <typename T>
-using Signed = typename SignedOf<T>::type;
-
-template <typename T>
-INLINE T zigzag(T d) {
-    return static_cast<T>(d << 1) ^ static_cast<T>(static_cast<Signed<T>>(d) >> (8 * sizeof(T) - 1));
-}
-
-template <typename T>
-INLINE T unzigzag(T z) {
-    return static_cast<T>(z >> 1) ^ static_cast<T>(0 - (z & 1));
-}
-
-// Bits that a number needs.
-template <typename T>
-INLINE unsigned width(T z) {
-#if defined(__GNUC__)
-    return z ? 64 - static_cast<unsigned>(__builtin_clzll(z)) : 0;
-#else
-    unsigned bits = 0;
-    for (uint64_t rest = z; rest; rest >>= 1) ++bits;
-    return bits;
-#endif
-}
-
-// The next 57 bits or more; those behind the end are 0.
-INLINE uint64_t peek(const Stream& s) {
-    const std::size_t byte = s.at / 8, size = (s.bits + 7) / 8;
-    if (byte + 8 <= size) return load<uint64_t>(s.data + byte) >> s.at % 8;
-    uint64_t word = 0;
-    for (std::size_t k = 0; byte + k < size; ++k) word |= uint64_t{s.data[byte + k]} << 8 * k;
-    return word >> s.at % 8;
-}
-
-INLINE uint64_t low_bits(uint64_t word, unsigned count) { return word & ((uint64_t{1} << count) - 1); }
-
-struct Writer {
-    uint8_t* at;
-    uint64_t word = 0;
-    unsigned filled = 0;  // bits of the word, at most 7 after flush()
-
-    INLINE void put(uint64_t bits, unsigned count) {
-        word |= bits << filled;
-        filled += count;
-    }
-    INLINE void flush() {
-        store(at, word);
-        at += filled / 8;
-        word >>= filled & ~7u;
-        filled %= 8;
-    }
-    INLINE void close() {
-        flush();
-        if (filled) *at++ = static_cast<uint8_t>(word);
-    }
-};
-
 #include "planar_impl.hpp"
+#include "lanes_impl.hpp"
 #include "predict_impl.hpp"
-#include "rice_impl.hpp"
-#include "tokens_impl.hpp"
+
+template <typename X>
+void range(const X* x, std::size_t n, X found[4]) {
+    using S = Signed<X>;
+    X low = x[0], high = x[0];
+    S signed_low = static_cast<S>(x[0]), signed_high = signed_low;
+    for (std::size_t i = 0; i < n; ++i) {
+        const S s = static_cast<S>(x[i]);
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
+        signed_low = s < signed_low ? s : signed_low;
+        signed_high = s > signed_high ? s : signed_high;
+    }
+    found[0] = low;
+    found[1] = high;
+    found[2] = static_cast<X>(signed_low);
+    found[3] = static_cast<X>(signed_high);
+}
 
 // ---- between columns and lanes
+
+#if defined(HASTEN_X86) && defined(__SSE2__)
+// Eight steps of eight lanes, which become eight values of each.
+INLINE void turn_8x8(const uint16_t* v, uint16_t base, uint16_t* x, std::size_t stride) {
+    const __m128i bases = _mm_set1_epi16(static_cast<int16_t>(base));
+    __m128i a[8], b[8];
+    for (int i = 0; i < 8; ++i) a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(v) + i);
+    for (int i = 0; i < 8; i += 2) {
+        b[i] = _mm_unpacklo_epi16(a[i], a[i + 1]);
+        b[i + 1] = _mm_unpackhi_epi16(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        a[i] = _mm_unpacklo_epi32(b[i], b[i + 2]);
+        a[i + 1] = _mm_unpackhi_epi32(b[i], b[i + 2]);
+        a[i + 2] = _mm_unpacklo_epi32(b[i + 1], b[i + 3]);
+        a[i + 3] = _mm_unpackhi_epi32(b[i + 1], b[i + 3]);
+    }
+    for (std::size_t i = 0; i < 4; ++i) {
+        const __m128i even = _mm_unpacklo_epi64(a[i], a[i + 4]), odd = _mm_unpackhi_epi64(a[i], a[i + 4]);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(x + 2 * i * stride), _mm_add_epi16(even, bases));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(x + (2 * i + 1) * stride), _mm_add_epi16(odd, bases));
+    }
+}
+#endif
 
 template <typename X, typename T>
 struct Move {
@@ -137,7 +77,13 @@ struct Move {
         const std::size_t steps = (n + kLanes - 1) / kLanes;
         const std::size_t full = n / steps, rest = n - full * steps;
         if (full == kLanes) {
-            for (std::size_t t = 0; t < steps; ++t) {
+            std::size_t t = 0;
+#if defined(HASTEN_X86) && defined(__SSE2__)
+            if constexpr (sizeof(X) == 2 && sizeof(T) == 2) {
+                for (; t + 8 <= steps; t += 8) turn_8x8(v + t * kLanes, base, x + t, steps);
+            }
+#endif
+            for (; t < steps; ++t) {
                 for (std::size_t l = 0; l < kLanes; ++l) x[l * steps + t] = static_cast<X>(v[t * kLanes + l] + base);
             }
             return;
@@ -170,13 +116,18 @@ void cross(const T* x, const T* const* references, const int16_t* coefficients, 
 
 extern const Kernels HASTEN_SPRINTZ_KERNELS;
 const Kernels HASTEN_SPRINTZ_KERNELS = {
+    &HASTEN_SPRINTZ_CODES,
     Planar<uint8_t>::kernels(),
     Planar<uint16_t>::kernels(),
     Planar<uint32_t>::kernels(),
     Planar<uint64_t>::kernels(),
-    lane_kernels<uint16_t>(),
-    lane_kernels<uint32_t>(),
-    lane_kernels<uint64_t>(),
+    {residuals<uint16_t>, values<uint16_t>, products<uint16_t>, largest<uint16_t>},
+    {residuals<uint32_t>, values<uint32_t>, products<uint32_t>, largest<uint32_t>},
+    {residuals<uint64_t>, values<uint64_t>, products<uint64_t>, largest<uint64_t>},
+    {range<uint8_t>},
+    {range<uint16_t>},
+    {range<uint32_t>},
+    {range<uint64_t>},
     Move<uint8_t, uint16_t>::kernels(),
     Move<uint16_t, uint16_t>::kernels(),
     Move<uint32_t, uint16_t>::kernels(),

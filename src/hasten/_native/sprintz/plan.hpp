@@ -17,22 +17,14 @@ struct Range {
     uint64_t base = 0, span = 0;
 };
 
+// The base above which the values take the fewest bits, with or without a sign.
 template <typename X>
-Range range_of(const X* x, std::size_t n) {
-    using S = std::make_signed_t<X>;
-    X low = x[0], high = x[0];
-    S slow = static_cast<S>(x[0]), shigh = slow;
-    for (std::size_t i = 0; i < n; ++i) {
-        const X u = x[i];
-        const S s = static_cast<S>(u);
-        low = std::min(low, u);
-        high = std::max(high, u);
-        slow = std::min(slow, s);
-        shigh = std::max(shigh, s);
-    }
-    const X span = static_cast<X>(high - low), signed_span = static_cast<X>(static_cast<X>(shigh) - static_cast<X>(slow));
-    if (span < signed_span || (span == signed_span && low <= static_cast<X>(slow))) return {low, span};
-    return {static_cast<X>(slow), signed_span};
+Range find_range(const Kernels& kernels, const X* x, std::size_t n) {
+    X found[4];
+    range_of<X>(kernels).range(x, n, found);
+    const X span = static_cast<X>(found[1] - found[0]), signed_span = static_cast<X>(found[3] - found[2]);
+    if (span < signed_span || (span == signed_span && found[0] <= found[2])) return {found[0], span};
+    return {found[2], signed_span};
 }
 
 inline std::size_t narrowest(uint64_t span) { return span >> 8 == 0 ? 1 : span >> 16 == 0 ? 2 : span >> 32 == 0 ? 4 : 8; }
@@ -101,7 +93,7 @@ bool fit(const Kernels& kernels, const T* v, std::size_t steps, std::size_t orde
 template <typename T>
 double token_bits(const Kernels& kernels, const T* z, std::size_t skipped, std::size_t steps) {
     uint32_t counts[1][kMaxTokens] = {};
-    lanes_of<T>(kernels).count(z + skipped * kLanes, steps - skipped, Contexts{}, counts, nullptr);
+    codes_of<T>(kernels).count(z + skipped * kLanes, steps - skipped, Contexts{}, counts, nullptr);
     double bits = entropy_bits(counts[0], Tokens<T>::count);
     for (std::size_t s = 32; s < Tokens<T>::count; ++s) {
         bits += counts[0][s] * static_cast<double>(5 + ((s - 32) >> Tokens<T>::top) - Tokens<T>::top);
@@ -119,10 +111,12 @@ struct Choice {
 template <typename T>
 Choice<T> choose(const Kernels& kernels, const Options& options, const T* v, std::size_t steps, T* z) {
     Choice<T> best;
-    const std::size_t skipped = steps > 2 * kHistory ? kHistory : 0;
+    // A half is enough to compare predictors that learn nothing; their coefficients come from all of it.
+    const std::size_t tried = options.effort == Effort::max ? steps : std::min<std::size_t>(steps, 144);
+    const std::size_t skipped = tried > 2 * kHistory ? kHistory : 0;
     const auto attempt = [&](Prediction p, double handicap) {
-        lanes_of<T>(kernels).residuals(v, steps, p, z);
-        const double bits = token_bits(kernels, z, skipped, steps) / static_cast<double>((steps - skipped) * kLanes);
+        lanes_of<T>(kernels).residuals(v, tried, p, z);
+        const double bits = token_bits(kernels, z, skipped, tried) / static_cast<double>((tried - skipped) * kLanes);
         if (bits + handicap >= best.bits) return;
         best.prediction = p;
         best.bits = bits;

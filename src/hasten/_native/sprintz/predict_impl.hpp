@@ -29,30 +29,26 @@ INLINE void warm_up(T* v, T* z, std::size_t steps, std::size_t count) {
 template <typename T, bool known>
 void differences(T* v, T* z, std::size_t steps, bool twice) {
     warm_up<T, known>(v, z, steps, twice ? 2 : 1);
-    if (!twice) {
-        if (known) {
-            for (std::size_t i = kLanes; i < kLanes * steps; ++i) z[i] = zigzag(static_cast<T>(v[i] - v[i - kLanes]));
-            return;
-        }
-        T x[kLanes];
-        for (std::size_t l = 0; l < kLanes; ++l) x[l] = v[l];
-        for (std::size_t t = 1; t < steps; ++t) {
-            for (std::size_t l = 0; l < kLanes; ++l) {
-                x[l] = static_cast<T>(x[l] + unzigzag(z[t * kLanes + l]));
-                v[t * kLanes + l] = x[l];
-            }
-        }
-        return;
+    if (steps < (twice ? 2 : 1)) return;
+    Lanes<T> x = Lanes<T>::load(v), d = Lanes<T>::all(0);  // the last value, and the last difference if that counts
+    std::size_t t = 1;
+    if (twice) {
+        x = Lanes<T>::load(v + kLanes);
+        d = x - Lanes<T>::load(v);
+        t = 2;
     }
-    for (std::size_t t = 2; t < steps; ++t) {
-        for (std::size_t l = 0; l < kLanes; ++l) {
-            const std::size_t i = t * kLanes + l;
-            const T predicted = static_cast<T>(2 * v[i - kLanes] - v[i - 2 * kLanes]);
-            if (known) {
-                z[i] = zigzag(static_cast<T>(v[i] - predicted));
-            } else {
-                v[i] = static_cast<T>(predicted + unzigzag(z[i]));
-            }
+    for (; t < steps; ++t) {
+        T *const at = v + t * kLanes, *const rest = z + t * kLanes;
+        if (known) {
+            const Lanes<T> next = Lanes<T>::load(at), step = next - x;
+            (twice ? step - d : step).zigzag().store(rest);
+            x = next;
+            d = step;
+        } else {
+            const Lanes<T> e = Lanes<T>::load(rest).unzigzag();
+            d = twice ? d + e : e;
+            x = x + d;
+            x.store(at);
         }
     }
 }
@@ -121,40 +117,74 @@ void nlms(T* v, T* z, std::size_t steps) {
     }
 }
 
+#if defined(__AVX2__)
+// The same for 16 bits, two coefficients with one instruction: values less 2^15 fit it, and what that takes off the sum
+// is the same for all.
+template <unsigned order>
+void linear_values(uint16_t* v, const uint16_t* z, std::size_t steps, const int16_t* coefficients) {
+    __m256i c[order / 2], pairs[order];  // pairs[j]: value j + 1 before the next in the low half, j + 2 in the high one
+    uint32_t lost = 2048;
+    for (unsigned j = 0; j < order; ++j) lost += static_cast<uint32_t>(coefficients[j]) << 15;
+    for (unsigned j = 0; j < order / 2; ++j) {
+        const uint32_t low = static_cast<uint16_t>(coefficients[2 * j]), high = static_cast<uint16_t>(coefficients[2 * j + 1]);
+        c[j] = _mm256_set1_epi32(static_cast<int32_t>(low | high << 16));
+    }
+    const auto wide = [&](std::size_t t) INLINE_LAMBDA {
+        return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(v + t * kLanes)));
+    };
+    const __m256i half = _mm256_set1_epi32(0x8000), mask = _mm256_set1_epi32(0xFFFF);
+    __m256i last = _mm256_xor_si256(wide(order - 1), half);
+    for (unsigned j = 0; j < order; ++j) {
+        const __m256i x = _mm256_xor_si256(wide(order - 1 - j), half);
+        const __m256i before = j + 1 < order ? _mm256_xor_si256(wide(order - 2 - j), half) : half;
+        pairs[j] = _mm256_or_si256(x, _mm256_slli_epi32(before, 16));
+    }
+    const __m256i start = _mm256_set1_epi32(static_cast<int32_t>(lost)), one = _mm256_set1_epi32(1);
+    for (std::size_t t = order; t < steps; ++t) {
+        __m256i sum = start;
+        for (unsigned j = order / 2; j-- > 0;) sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs[2 * j], c[j]));
+        const __m256i rest = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(z + t * kLanes)));
+        const __m256i e = _mm256_xor_si256(_mm256_srli_epi32(rest, 1),
+                                           _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_and_si256(rest, one)));
+        const __m256i x = _mm256_and_si256(_mm256_add_epi32(_mm256_srai_epi32(sum, 12), e), mask);
+        const __m128i packed = _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(x, x), 8));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(v + t * kLanes), packed);
+        for (unsigned j = order - 1; j > 0; --j) pairs[j] = pairs[j - 1];
+        const __m256i next = _mm256_xor_si256(x, half);
+        pairs[0] = _mm256_or_si256(next, _mm256_slli_epi32(last, 16));
+        last = next;
+    }
+}
+#endif
+
 // Linear prediction from the last `order` values.
 template <typename T, bool known, unsigned order>
 void linear(T* v, T* z, std::size_t steps, const int16_t* coefficients) {
-    using Wide = typename WideOf<T>::type;
-    using U = UnsignedOf<Wide>;
+    using U = UnsignedOf<typename WideOf<T>::type>;
     warm_up<T, known>(v, z, steps, order);
-    U c[order];
-    for (unsigned j = 0; j < order; ++j) c[j] = static_cast<U>(Wide{coefficients[j]});
-    if (known) {
-        for (std::size_t i = kLanes * order; i < kLanes * steps; ++i) {
-            U sum = 2048;
-            for (unsigned j = 0; j < order; ++j) sum += c[j] * static_cast<U>(v[i - kLanes * (j + 1)]);
-            z[i] = zigzag(static_cast<T>(v[i] - static_cast<T>(static_cast<Wide>(sum) >> 12)));
-        }
-        return;
+    if (steps <= order) return;
+#if defined(__AVX2__)
+    if constexpr (sizeof(T) == 2 && !known) return linear_values<order>(v, z, steps, coefficients);
+#endif
+    Lanes<U> c[order], last[order];
+    for (unsigned j = 0; j < order; ++j) {
+        c[j] = Lanes<U>::all(static_cast<U>(typename WideOf<T>::type{coefficients[j]}));
+        last[j] = Lanes<U>::load(v + (order - 1 - j) * kLanes);
     }
-    constexpr std::size_t kAtOnce = 64;
-    U window[(kAtOnce + order) * kLanes];  // the last values, wide: those before the next step
-    for (std::size_t first = order; first < steps; first += kAtOnce) {
-        const std::size_t count = steps - first < kAtOnce ? steps - first : kAtOnce;
-        for (std::size_t i = 0; i < order * kLanes; ++i) window[i] = v[(first - order) * kLanes + i];
-        for (std::size_t t = 0; t < count; ++t) {
-            U* const next = window + (t + order) * kLanes;
-            U sum[kLanes];
-            for (std::size_t l = 0; l < kLanes; ++l) sum[l] = 2048;
-            for (unsigned j = order; j-- > 0;) {  // the most recent value last: it is the one that is waited for
-                for (std::size_t l = 0; l < kLanes; ++l) sum[l] += c[j] * next[l - kLanes * (j + 1)];
-            }
-            for (std::size_t l = 0; l < kLanes; ++l) {
-                const T e = unzigzag(z[(first + t) * kLanes + l]);
-                const T x = static_cast<T>(static_cast<T>(static_cast<Wide>(sum[l]) >> 12) + e);
-                v[(first + t) * kLanes + l] = x;
-                next[l] = x;
-            }
+    for (std::size_t t = order; t < steps; ++t) {
+        T *const at = v + t * kLanes, *const rest = z + t * kLanes;
+        Lanes<U> sum = Lanes<U>::all(2048);
+        for (unsigned j = order; j-- > 0;) sum = sum + c[j] * last[j];  // the latest comes last: it is waited for
+        const Lanes<U> predicted = sum.template shifted<12>();
+        for (unsigned j = order - 1; j > 0; --j) last[j] = last[j - 1];
+        if (known) {
+            const Lanes<T> x = Lanes<T>::load(at);
+            (x - predicted.template as<T>()).zigzag().store(rest);
+            last[0] = x.template as<U>();
+        } else {  // in U throughout: to narrow and widen would take as long as all the rest
+            const Lanes<U> e = Lanes<T>::load(rest).unzigzag().template as<U>();
+            last[0] = (predicted + e) & Lanes<U>::all(static_cast<T>(~T{0}));
+            last[0].template as<T>().store(at);
         }
     }
 }
@@ -192,16 +222,35 @@ void values(const T* z, std::size_t steps, const Prediction& prediction, T* v) {
     predict<T, false>(v, const_cast<T*>(z), steps, prediction);
 }
 
-// In double, each lane for itself: the order of the additions is part of the format's determinism, not of its bytes.
+// In double, each lane for itself, so that no instruction set adds in another order.
 template <typename T>
 void products(const T* v, std::size_t first, std::size_t steps, std::size_t order, double* found) {
-    for (std::size_t j = 0; j <= order; ++j) {
-        double sums[kLanes] = {};
-        for (std::size_t t = first; t < steps; ++t) {
-            for (std::size_t l = 0; l < kLanes; ++l) {
-                sums[l] += static_cast<double>(v[t * kLanes + l]) * static_cast<double>(v[(t - j) * kLanes + l]);
+    constexpr std::size_t kAtOnce = 64;
+    double window[(kAtOnce + kMaxOrder) * kLanes], sums[kMaxOrder + 1][kLanes] = {};
+    for (; first < steps; first += kAtOnce) {
+        const std::size_t count = steps - first < kAtOnce ? steps - first : kAtOnce;
+        const T* const from = v + (first - order) * kLanes;
+        for (std::size_t i = 0; i < (count + order) * kLanes; ++i) window[i] = static_cast<double>(from[i]);
+        for (std::size_t j = 0; j <= order; ++j) {
+            for (std::size_t half = 0; half < kLanes; half += 4) {  // as many as fit the registers of all
+                Four sum = Four::load(sums[j] + half);
+                for (std::size_t t = order; t < count + order; ++t) {
+                    const double* const x = window + t * kLanes + half;
+                    sum.add(Four::load(x), Four::load(x - j * kLanes));
+                }
+                sum.store(sums[j] + half);
             }
         }
-        found[j] = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
     }
+    for (std::size_t j = 0; j <= order; ++j) {
+        const double* const x = sums[j];
+        found[j] = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
+    }
+}
+
+template <typename T>
+T largest(const T* v, std::size_t count) {
+    T found = 0;
+    for (std::size_t i = 0; i < count; ++i) found = v[i] > found ? v[i] : found;
+    return found;
 }

@@ -1,17 +1,14 @@
 #include <algorithm>
-#include <memory>
+#include <vector>
 
 #include "codes.hpp"
 #include "record.hpp"
+#include "scratch.hpp"
 #include "typed.hpp"
 #include "v0_bytes.hpp"
 
 namespace hasten::sprintz {
 namespace {
-
-using Memory = std::unique_ptr<uint64_t[]>;
-
-inline Memory memory(std::size_t bytes) { return Memory(new uint64_t[(bytes + kSlack + 7) / 8]); }
 
 // What is left of a record.
 class Cursor {
@@ -87,7 +84,7 @@ void get_blocks(const Kernels& kernels, Cursor& in, std::size_t n, T base, Predi
 }
 
 template <typename X>
-void get_planar(const Kernels& kernels, Cursor& in, std::size_t n, X* x) {
+void get_planar(const Kernels& kernels, Cursor& in, std::size_t n, X* x, Scratch& scratch) {
     const uint8_t predictor = in.word<uint8_t>();
     if (predictor > static_cast<uint8_t>(Predictor::delta2)) in.fail("an unknown predictor", 1);
     const uint8_t bits = in.word<uint8_t>();
@@ -100,8 +97,8 @@ void get_planar(const Kernels& kernels, Cursor& in, std::size_t n, X* x) {
         if constexpr (sizeof(T) == sizeof(X)) {
             get_blocks<T>(kernels, in, n, base, static_cast<Predictor>(predictor), x);
         } else if constexpr (sizeof(T) < sizeof(X)) {
-            const Memory narrow = memory(n * sizeof(T));
-            T* const v = reinterpret_cast<T*>(narrow.get());
+            const Scope scope(scratch);
+            T* const v = scratch.take<T>(n);
             get_blocks<T>(kernels, in, n, T{0}, static_cast<Predictor>(predictor), v);
             for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<X>(v[i] + base);
         }
@@ -225,7 +222,7 @@ void get_tokens(const Kernels& kernels, Cursor& in, std::size_t steps, T* z) {
     }
     std::vector<Lengths> lengths(contexts.count);
     std::vector<std::size_t> lasts;
-    unsigned bits = 1;
+    const unsigned bits = contexts.count > 1 ? kMaxCodeOfMany : kMaxCode;
     for (Lengths& mine : lengths) {
         mine.fill(0);
         const std::size_t last = in.word<uint8_t>(cut);
@@ -236,8 +233,7 @@ void get_tokens(const Kernels& kernels, Cursor& in, std::size_t steps, T* z) {
             mine[s] = two & 15;
             mine[s + 1] = two >> 4;
             for (const unsigned length : {unsigned{mine[s]}, unsigned{mine[s + 1]}}) {
-                if (length > kMaxCode) in.fail("a code of more than 11 bits", 1);
-                bits = std::max(bits, length);
+                if (length > bits) in.fail("a code of more bits than there may be", 1);
             }
         }
         if ((last > 0 && mine[last - 1] == 0) || (last % 2 == 1 && mine[last] != 0)) in.fail("tokens behind the last", 1);
@@ -253,7 +249,7 @@ void get_tokens(const Kernels& kernels, Cursor& in, std::size_t steps, T* z) {
         if (q + 1 == kStreams) sizes[q] = in.left();
         streams[q] = {in.bytes(sizes[q], "a stream is longer than its record"), 8 * sizes[q], 0};
     }
-    if (!lanes_of<T>(kernels).take(streams, steps, contexts, table.data(), bits, z)) in.fail("a stream ends too early");
+    if (!codes_of<T>(kernels).take(streams, steps, contexts, table.data(), z)) in.fail("a stream ends too early");
     for (const Stream& stream : streams) {
         if ((stream.at + 7) / 8 != stream.bits / 8) in.fail("a stream has another length than its codes");
     }
@@ -274,18 +270,18 @@ void get_rice(const Kernels& kernels, Cursor& in, std::size_t steps, T* z) {
     Stream low = {in.bytes(size, "a stream is longer than its record"), 8 * size, 0};
     const std::size_t rest = in.left();
     Stream high = {in.bytes(rest, ""), 8 * rest, 0};
-    if (!lanes_of<T>(kernels).rice_take(parameters.data(), least, &low, &high, steps, z)) {
+    if (!codes_of<T>(kernels).rice_take(parameters.data(), least, &low, &high, steps, z)) {
         in.fail("a stream ends too early, or counts too far");
     }
     if ((low.at + 7) / 8 != size || (high.at + 7) / 8 != rest) in.fail("a stream has another length than its codes");
 }
 
 template <typename X, typename T>
-void get_values(const Kernels& kernels, Cursor& in, const Head& head, const Map<X>& map, std::size_t n, X* x) {
+void get_values(const Kernels& kernels, Cursor& in, const Head& head, const Map<X>& map, std::size_t n, X* x,
+                Scratch& scratch) {
+    const Scope scope(scratch);
     const std::size_t steps = steps_of(n), values = steps * kLanes;
-    // Every value takes a bit at least, or is a part of what a table says: no record makes room for more than it may.
-    const Memory z_memory = memory((values + kBlock) * sizeof(T)), v_memory = memory(values * sizeof(T));
-    T *const z = reinterpret_cast<T*>(z_memory.get()), *const v = reinterpret_cast<T*>(v_memory.get());
+    T *const z = scratch.take<T>(values + kBlock), *const v = scratch.take<T>(values);
     switch (head.entropy) {
         case Entropy::planar: get_blocks<T>(kernels, in, values, T{0}, Predictor::none, z); break;
         case Entropy::rice: get_rice<T>(kernels, in, steps, z); break;
@@ -293,40 +289,42 @@ void get_values(const Kernels& kernels, Cursor& in, const Head& head, const Map<
     }
     lanes_of<T>(kernels).values(z, steps, head.prediction, v);
     if (head.mapping == Mapping::palette) {
-        const std::size_t count = map.values.size();
-        const Memory y_memory = memory(values * sizeof(X));
-        X* const y = reinterpret_cast<X*>(y_memory.get());
-        bool outside = false;
-        for (std::size_t i = 0; i < values; ++i) {
-            const bool wrong = v[i] >= count;
-            outside |= wrong;
-            y[i] = map.values[wrong ? 0 : static_cast<std::size_t>(v[i])];
-        }
-        if (outside) in.fail("a value that is not in the palette");
-        for (std::size_t i = 0; i < n; ++i) x[i] = y[i % steps * kLanes + i / steps];
-        return;
+        if (lanes_of<T>(kernels).largest(v, values) >= map.values.size()) in.fail("a value that is not in the palette");
     }
-    const bool affine = head.mapping == Mapping::affine;
-    move_of<X, T>(kernels).from_lanes(v, n, affine ? X{0} : map.base, x);
-    if (affine) {
+    const bool plain = head.mapping == Mapping::base;
+    move_of<X, T>(kernels).from_lanes(v, n, plain ? map.base : X{0}, x);
+    if (plain) return;
+    if (head.mapping == Mapping::affine) {
         for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<X>(map.base + static_cast<uint64_t>(x[i]) * map.unit);
+    } else {
+        const X* const palette = map.values.data();
+        std::size_t i = 0;
+        for (; i + 4 <= n; i += 4) {
+            const X a = palette[x[i]], b = palette[x[i + 1]], c = palette[x[i + 2]], d = palette[x[i + 3]];
+            x[i] = a;
+            x[i + 1] = b;
+            x[i + 2] = c;
+            x[i + 3] = d;
+        }
+        for (; i < n; ++i) x[i] = palette[x[i]];
     }
 }
 
 // References come first in `columns`, already decoded.
 template <typename X>
-void get_lanes(const Kernels& kernels, Cursor& in, std::size_t n, const std::vector<const X*>& known, X* x) {
+void get_lanes(const Kernels& kernels, Cursor& in, std::size_t n, const std::vector<const X*>& known, X* x,
+               Scratch& scratch) {
     Head head = get_head(in, sizeof(X));
     const Map<X> map = get_map<X>(in, head);
     get_rest_of_head(in, head);
     if (n == 0) in.fail("codes for a column without rows");
     switch (head.bits) {
-        case 16: get_values<X, uint16_t>(kernels, in, head, map, n, x); break;
+        case 16: get_values<X, uint16_t>(kernels, in, head, map, n, x, scratch); break;
         case 32:
-            if constexpr (sizeof(X) >= 4) get_values<X, uint32_t>(kernels, in, head, map, n, x);
+            if constexpr (sizeof(X) >= 4) get_values<X, uint32_t>(kernels, in, head, map, n, x, scratch);
             break;
         default:
-            if constexpr (sizeof(X) == 8) get_values<X, uint64_t>(kernels, in, head, map, n, x);
+            if constexpr (sizeof(X) == 8) get_values<X, uint64_t>(kernels, in, head, map, n, x, scratch);
     }
     if (head.references == 0) return;
     if constexpr (sizeof(X) == 2 || sizeof(X) == 4) {
@@ -341,27 +339,25 @@ void get_lanes(const Kernels& kernels, Cursor& in, std::size_t n, const std::vec
 }
 
 template <typename X>
-void get_record(const Kernels& kernels, Cursor in, std::size_t n, const std::vector<const X*>& known, X* x) {
+void get_record(const Kernels& kernels, Cursor in, std::size_t n, const std::vector<const X*>& known, X* x,
+               Scratch& scratch) {
     switch (in.word<uint8_t>("an empty record")) {
         case static_cast<uint8_t>(Kind::stored): return get_stored(in, n, x);
-        case static_cast<uint8_t>(Kind::planar): return get_planar(kernels, in, n, x);
-        case static_cast<uint8_t>(Kind::lanes): return get_lanes(kernels, in, n, known, x);
+        case static_cast<uint8_t>(Kind::planar): return get_planar(kernels, in, n, x, scratch);
+        case static_cast<uint8_t>(Kind::lanes): return get_lanes(kernels, in, n, known, x, scratch);
         default: in.fail("a record of an unknown kind", 1);
     }
 }
 
 template <typename X>
 void into_target(const Kernels& kernels, const Cursor& in, std::size_t n, const std::vector<const X*>& known,
-                 const Target& target, X* copy) {
+                 const Target& target, X* copy, Scratch& scratch) {
     if (target.data && !copy && in_place<X>(target)) {
-        return get_record(kernels, in, n, known, reinterpret_cast<X*>(target.data));
+        return get_record(kernels, in, n, known, reinterpret_cast<X*>(target.data), scratch);
     }
-    Memory own;
-    if (!copy) {
-        own = memory(n * sizeof(X));
-        copy = reinterpret_cast<X*>(own.get());
-    }
-    get_record(kernels, in, n, known, copy);
+    const Scope scope(scratch);
+    if (!copy) copy = scratch.take<X>(n);
+    get_record(kernels, in, n, known, copy, scratch);
     if (target.data) scatter(copy, n, target);
 }
 
@@ -405,7 +401,9 @@ std::vector<std::size_t> decode_body(const uint8_t* body, std::size_t size, std:
         }
     }
     std::vector<std::size_t> others;
-    std::vector<Memory> copies(count);
+    Borrowed borrowed;
+    Scratch& scratch = borrowed.scratch();
+    std::vector<uint8_t*> copies(count);
     for (std::size_t j = 0; j < count; ++j) {
         if (!needed[j]) continue;
         Cursor peeked = records[j];
@@ -418,9 +416,9 @@ std::vector<std::size_t> decode_body(const uint8_t* body, std::size_t size, std:
         with_type(columns[j].itemsize, [&](auto zero) {
             using X = decltype(zero);
             std::vector<const X*> known;
-            for (const std::size_t c : references[j]) known.push_back(reinterpret_cast<const X*>(copies[c].get()));
-            if (referred[j]) copies[j] = memory(rows * sizeof(X));
-            into_target<X>(kernels, records[j], rows, known, columns[j], reinterpret_cast<X*>(copies[j].get()));
+            for (const std::size_t c : references[j]) known.push_back(reinterpret_cast<const X*>(copies[c]));
+            if (referred[j]) copies[j] = scratch.take<uint8_t>(rows * sizeof(X));
+            into_target<X>(kernels, records[j], rows, known, columns[j], reinterpret_cast<X*>(copies[j]), scratch);
         });
     }
     return others;
@@ -430,9 +428,10 @@ void decode_record(const uint8_t* record, std::size_t size, std::size_t rows, co
                    const Kernels& kernels) {
     const Cursor in(record, size, 0);
     if (!references_of(in, target.itemsize).empty()) in.fail("a record that refers to others, where it may not");
+    Borrowed borrowed;
     with_type(target.itemsize, [&](auto zero) {
         using X = decltype(zero);
-        into_target<X>(kernels, in, rows, {}, target, nullptr);
+        into_target<X>(kernels, in, rows, {}, target, nullptr, borrowed.scratch());
     });
 }
 

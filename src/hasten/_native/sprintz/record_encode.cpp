@@ -3,6 +3,7 @@
 #include "cross.hpp"
 #include "plan.hpp"
 #include "record.hpp"
+#include "scratch.hpp"
 #include "v0_bytes.hpp"
 
 namespace hasten::sprintz {
@@ -14,29 +15,6 @@ void append(Bytes& out, Word word) {
     out.resize(at + sizeof word);
     store(out.data() + at, word);
 }
-
-// Memory that lives as long as a chunk is encoded, cut anew for each column.
-class Scratch {
-public:
-    template <typename T>
-    T* take(std::size_t count) {
-        const std::size_t bytes = (count * sizeof(T) + kSlack + 63) / 64 * 64;
-        if (used_ == pieces_.size()) pieces_.push_back({nullptr, 0});
-        Piece& piece = pieces_[used_++];
-        if (piece.size < bytes) piece = {std::make_unique<uint64_t[]>(bytes / 8), bytes};
-        return reinterpret_cast<T*>(piece.memory.get());
-    }
-    std::size_t mark() const { return used_; }
-    void release(std::size_t mark) { used_ = mark; }
-
-private:
-    struct Piece {
-        std::unique_ptr<uint64_t[]> memory;
-        std::size_t size;
-    };
-    std::vector<Piece> pieces_;
-    std::size_t used_ = 0;
-};
 
 template <typename X>
 Bytes stored(const X* x, std::size_t n) {
@@ -50,7 +28,7 @@ constexpr std::size_t kPlanarHead = 11, kPlanarSample = 2048;
 
 template <typename X, typename T>
 Bytes planar_as(const Kernels& kernels, const X* x, std::size_t n, uint64_t base, int predictor, Scratch& scratch) {
-    const std::size_t mark = scratch.mark();
+    const Scope scope(scratch);
     const T* v;
     T narrow_base = static_cast<T>(base);
     if constexpr (sizeof(X) == sizeof(T)) {
@@ -84,13 +62,12 @@ Bytes planar_as(const Kernels& kernels, const X* x, std::size_t n, uint64_t base
     store(head + 3, base);
     uint8_t* const payload = head + kPlanarHead + blocks;
     out.resize(static_cast<std::size_t>(planar.pack(v, n, narrow_base, best, head + kPlanarHead, payload) - head));
-    scratch.release(mark);
     return out;
 }
 
 template <typename X>
 Bytes planar(const Kernels& kernels, const X* x, std::size_t n, int predictor, Scratch& scratch) {
-    const Range range = range_of(x, n);
+    const Range range = find_range(kernels, x, n);
     Bytes out;
     with_type(std::min(narrowest(range.span), sizeof(X)), [&](auto zero) {
         using T = decltype(zero);
@@ -106,6 +83,7 @@ struct Mapped {
     Range range;            // of the column
     uint64_t unit = 1;      // affine
     std::vector<uint64_t> values;  // palette: above the base, ascending
+    std::vector<uint16_t> ranks;   // and where each stands among them
     uint64_t span() const {
         return mapping == Mapping::palette ? values.size() - 1 : range.span / unit;
     }
@@ -121,47 +99,52 @@ uint64_t unit_of(const X* x, std::size_t n, const Range& range) {
     return std::max<uint64_t>(unit, 1);
 }
 
-// The distinct values, if there are so few that most of the range between them is empty.
+// The distinct values, if there are few and most of them have no neighbour.
 template <typename X>
 std::vector<uint64_t> palette_of(const X* x, std::size_t n, const Range& range, Scratch& scratch) {
     constexpr std::size_t kTried = 2048, kFew = 512;
     if (range.span < 8 || range.span >> 16 != 0 || n < 256) return {};
-    const std::size_t mark = scratch.mark();
+    const Scope scope(scratch);
+    const X base = static_cast<X>(range.base);
     uint8_t* const seen = scratch.take<uint8_t>(range.span + 1);
     std::fill_n(seen, range.span + 1, uint8_t{0});
     const auto look = [&](std::size_t first, std::size_t last) {
-        for (std::size_t i = first; i < last; ++i) seen[static_cast<X>(x[i] - static_cast<X>(range.base))] = 1;
-        return static_cast<std::size_t>(std::count(seen, seen + range.span + 1, uint8_t{1}));
+        std::size_t i = first;
+        for (; i + 4 <= last; i += 4) {
+            for (std::size_t k = 0; k < 4; ++k) seen[static_cast<X>(x[i + k] - base)] = 1;
+        }
+        for (; i < last; ++i) seen[static_cast<X>(x[i] - base)] = 1;
+        std::vector<uint64_t> values;
+        std::size_t neighbours = 0;
+        for (uint64_t v = 0; v <= range.span && values.size() <= kFew; ++v) {
+            if (!seen[v]) continue;
+            neighbours += v > 0 && seen[v - 1];
+            values.push_back(v);
+        }
+        if (values.size() > kFew || 2 * neighbours > values.size()) values.clear();
+        return values;
     };
     const std::size_t tried = std::min(n, kTried), first = (n - tried) / 2;
-    std::vector<uint64_t> values;
-    if (std::size_t few = look(first, first + tried); few <= kFew && 2 * few <= range.span + 1) {
-        few = look(0, n);
-        if (few <= kFew && 3 * few <= 2 * (range.span + 1)) {
-            for (uint64_t v = 0; v <= range.span; ++v) {
-                if (seen[v]) values.push_back(v);
-            }
-        }
-    }
-    scratch.release(mark);
-    return values;
+    return look(first, first + tried).empty() ? std::vector<uint64_t>{} : look(0, n);
 }
 
 template <typename X, typename T>
 void into_lanes(const Kernels& kernels, const X* x, std::size_t n, const Mapped& mapped, T* v, Scratch& scratch) {
     const X base = static_cast<X>(mapped.range.base);
     if (mapped.mapping == Mapping::base) return move_of<X, T>(kernels).into_lanes(x, n, base, v);
-    const std::size_t mark = scratch.mark();
+    const Scope scope(scratch);
     X* const y = scratch.take<X>(n);
     if (mapped.mapping == Mapping::affine) {
         for (std::size_t i = 0; i < n; ++i) y[i] = static_cast<X>(static_cast<X>(x[i] - base) / static_cast<X>(mapped.unit));
     } else {
-        uint16_t* const rank = scratch.take<uint16_t>(mapped.range.span + 1);
-        for (std::size_t k = 0; k < mapped.values.size(); ++k) rank[mapped.values[k]] = static_cast<uint16_t>(k);
-        for (std::size_t i = 0; i < n; ++i) y[i] = static_cast<X>(rank[static_cast<X>(x[i] - base)]);
+        const uint16_t* const ranks = mapped.ranks.data();
+        std::size_t i = 0;
+        for (; i + 4 <= n; i += 4) {
+            for (std::size_t k = 0; k < 4; ++k) y[i + k] = static_cast<X>(ranks[static_cast<X>(x[i + k] - base)]);
+        }
+        for (; i < n; ++i) y[i] = static_cast<X>(ranks[static_cast<X>(x[i] - base)]);
     }
     move_of<X, T>(kernels).into_lanes(y, n, 0, v);
-    scratch.release(mark);
 }
 
 void append_varint(Bytes& out, uint64_t value) {
@@ -213,12 +196,13 @@ struct Coded {
 
 template <typename T>
 Bytes tokens(const Kernels& kernels, const T* z, std::size_t steps, const Contexts& contexts, Scratch& scratch) {
-    const std::size_t mark = scratch.mark(), values = steps * kLanes;
+    const Scope scope(scratch);
+    const std::size_t values = steps * kLanes;
     auto* const counts = scratch.take<uint32_t[kMaxTokens]>(contexts.count);
     std::fill_n(counts[0], contexts.count * kMaxTokens, 0u);
     uint8_t* const of = contexts.count > 1 ? scratch.take<uint8_t>(values) : nullptr;
-    const LaneKernels<T>& lanes = lanes_of<T>(kernels);
-    lanes.count(z, steps, contexts, counts, of);
+    const CodeKernels<T>& kernel = codes_of<T>(kernels);
+    kernel.count(z, steps, contexts, counts, of);
     Bytes out;
     out.push_back(contexts.count);
     if (contexts.count > 1) {
@@ -229,7 +213,7 @@ Bytes tokens(const Kernels& kernels, const T* z, std::size_t steps, const Contex
     }
     auto* const codes = scratch.take<Code[kMaxTokens]>(contexts.count);
     std::fill_n(codes[0], contexts.count * kMaxTokens, Code{});
-    const unsigned limit = contexts.count > 1 ? kMaxCode - 1 : kMaxCode;
+    const unsigned limit = contexts.count > 1 ? kMaxCodeOfMany : kMaxCode;
     for (std::size_t c = 0; c < contexts.count; ++c) {
         const Lengths lengths = code_lengths(counts[c], Tokens<T>::count, limit);
         canonical_codes(lengths, codes[c]);
@@ -243,16 +227,16 @@ Bytes tokens(const Kernels& kernels, const T* z, std::size_t steps, const Contex
     uint8_t* starts[kStreams];
     uint8_t* ends[kStreams];
     for (std::size_t q = 0; q < kStreams; ++q) starts[q] = ends[q] = scratch.take<uint8_t>(room);
-    lanes.put(z, steps, of, contexts.count, codes, ends, scratch.take<uint32_t>(contexts.count * kDirect));
+    kernel.put(z, steps, of, contexts.count, codes, ends, scratch.take<uint32_t>(contexts.count * kDirect));
     for (std::size_t q = 0; q + 1 < kStreams; ++q) append(out, static_cast<uint32_t>(ends[q] - starts[q]));
     for (std::size_t q = 0; q < kStreams; ++q) out.insert(out.end(), starts[q], ends[q]);
-    scratch.release(mark);
     return out;
 }
 
 template <typename T>
 Bytes rice(const Kernels& kernels, const T* z, std::size_t steps, Scratch& scratch) {
-    const std::size_t mark = scratch.mark(), values = steps * kLanes, groups = (steps + 31) / 32;
+    const Scope scope(scratch);
+    const std::size_t values = steps * kLanes, groups = (steps + 31) / 32;
     T all = 0;
     for (std::size_t i = 0; i < values; ++i) all |= z[i];
     unsigned bits = 0;
@@ -262,7 +246,7 @@ Bytes rice(const Kernels& kernels, const T* z, std::size_t steps, Scratch& scrat
     uint8_t* const low = scratch.take<uint8_t>(values * sizeof(T) + kSlack);
     uint8_t* const high = scratch.take<uint8_t>(values * 6 + kSlack);
     uint8_t *low_end = low, *high_end = high;
-    lanes_of<T>(kernels).rice_put(z, steps, least, parameters, &low_end, &high_end);
+    codes_of<T>(kernels).rice_put(z, steps, least, parameters, &low_end, &high_end);
     Bytes out;
     out.push_back(least);
     for (std::size_t k = 0; k < groups * kLanes; k += 2) {
@@ -271,7 +255,6 @@ Bytes rice(const Kernels& kernels, const T* z, std::size_t steps, Scratch& scrat
     append(out, static_cast<uint32_t>(low_end - low));
     out.insert(out.end(), low, low_end);
     out.insert(out.end(), high, high_end);
-    scratch.release(mark);
     return out;
 }
 
@@ -299,7 +282,7 @@ Coded code(const Kernels& kernels, const Options& options, const T* z, std::size
         }
     }
     // Codes take a bit at least: where most values are zeros, those that skip 32 of them may be shorter.
-    const bool sparse = best.bytes.size() < steps * kLanes / 4;
+    const bool sparse = best.bytes.size() < steps * kLanes * 5 / 32;
     if (options.entropy < 0 && (sparse || options.effort == Effort::max)) {
         if (Bytes other = rice(kernels, z, steps, scratch); other.size() < best.bytes.size()) {
             best = {Entropy::rice, std::move(other)};
@@ -308,17 +291,30 @@ Coded code(const Kernels& kernels, const Options& options, const T* z, std::size
     return best;
 }
 
-// Of the sample of a mapped column, the best predictor.
+// The lanes of a sample of a mapped column, and the best predictor for them.
 template <typename X, typename T>
 Choice<T> try_mapping(const Kernels& kernels, const Options& options, const X* x, std::size_t n, const Mapped& mapped,
-                      T* v, Scratch& scratch) {
-    into_lanes(kernels, x, n, mapped, v, scratch);
-    const Sample sample = sample_of(steps_of(n), options.effort);
-    const std::size_t mark = scratch.mark();
+                      Scratch& scratch) {
+    const Scope scope(scratch);
+    const std::size_t steps = steps_of(n);
+    const Sample sample = sample_of(steps, options.effort);
+    T* const v = scratch.take<T>(sample.steps() * kLanes);
+    const X base = static_cast<X>(mapped.range.base);
+    for (std::size_t l = 0; l < kLanes; ++l) {
+        T* at = v + l;
+        for (std::size_t t = sample.first; t < sample.last; ++t, at += kLanes) {
+            const X y = static_cast<X>(x[std::min(l * steps + t, n - 1)] - base);
+            if (mapped.mapping == Mapping::base) {
+                *at = static_cast<T>(y);
+            } else if (mapped.mapping == Mapping::affine) {
+                *at = static_cast<T>(y / static_cast<X>(mapped.unit));
+            } else {
+                *at = mapped.ranks[y];
+            }
+        }
+    }
     T* const z = scratch.take<T>(sample.steps() * kLanes);
-    const Choice<T> choice = choose(kernels, options, v + sample.first * kLanes, sample.steps(), z);
-    scratch.release(mark);
-    return choice;
+    return choose(kernels, options, v, sample.steps(), z);
 }
 
 struct Record {
@@ -335,7 +331,7 @@ template <typename X>
 Mapped best_mapping(const Kernels& kernels, const Options& options, const X* x, std::size_t n, bool palette,
                     Scratch& scratch) {
     Mapped plain;
-    plain.range = range_of(x, n);
+    plain.range = find_range(kernels, x, n);
     plain.unit = unit_of(x, n, plain.range);
     if (plain.unit > 1) plain.mapping = Mapping::affine;
     if (!palette) return plain;
@@ -343,24 +339,22 @@ Mapped best_mapping(const Kernels& kernels, const Options& options, const X* x, 
     ranks.values = palette_of(x, n, plain.range, scratch);
     if (ranks.values.empty()) return plain;
     ranks.mapping = Mapping::palette;
-    const std::size_t mark = scratch.mark();
-    uint16_t* const v = scratch.take<uint16_t>(steps_of(n) * kLanes);  // both fit: the range does
-    bool better = true;
-    if constexpr (sizeof(X) <= 8) {
-        const double as_values = try_mapping(kernels, options, x, n, plain, v, scratch).bits;
-        const double as_ranks = try_mapping(kernels, options, x, n, ranks, v, scratch).bits;
-        better = as_ranks < as_values - 0.05;
-    }
-    scratch.release(mark);
-    return better ? ranks : plain;
+    ranks.ranks.resize(plain.range.span + 1);
+    for (std::size_t k = 0; k < ranks.values.size(); ++k) ranks.ranks[ranks.values[k]] = static_cast<uint16_t>(k);
+    if (ranks.values.size() < plain.span() / 4) return ranks;
+    const double as_values = try_mapping<X, uint16_t>(kernels, options, x, n, plain, scratch).bits;
+    const double as_ranks = try_mapping<X, uint16_t>(kernels, options, x, n, ranks, scratch).bits;
+    return as_ranks < as_values - 0.05 ? ranks : plain;
 }
 
 template <typename X, typename T>
 Record lanes_as(const Kernels& kernels, const Options& options, const X* x, std::size_t n, const Mapped& mapped,
                 const References& references, Scratch& scratch) {
-    const std::size_t mark = scratch.mark(), steps = steps_of(n);
+    const Scope scope(scratch);
+    const std::size_t steps = steps_of(n);
+    const Choice<T> choice = try_mapping<X, T>(kernels, options, x, n, mapped, scratch);
     T* const v = scratch.take<T>(steps * kLanes);
-    const Choice<T> choice = try_mapping(kernels, options, x, n, mapped, v, scratch);
+    into_lanes(kernels, x, n, mapped, v, scratch);
     T* const z = scratch.take<T>(steps * kLanes + kBlock);
     const Prediction& p = choice.prediction;
     lanes_of<T>(kernels).residuals(v, steps, p, z);
@@ -379,7 +373,6 @@ Record lanes_as(const Kernels& kernels, const Options& options, const X* x, std:
         for (std::size_t k = 0; k < p.order; ++k) append(out, static_cast<uint16_t>(p.coefficients[k]));
     }
     out.insert(out.end(), coded.bytes.begin(), coded.bytes.end());
-    scratch.release(mark);
     return {std::move(out), choice.bits};
 }
 
@@ -415,7 +408,7 @@ Bytes encode_column(const Kernels& kernels, const Options& options, const std::v
         Record record = lanes(kernels, options, x, n, References{}, scratch);
         if constexpr (sizeof(X) == 2 || sizeof(X) == 4) {
             if (crossing) {
-                const std::size_t mark = scratch.mark();
+                const Scope scope(scratch);
                 X* const y = scratch.take<X>(n);
                 for (std::size_t count = 1; count <= kMaxReferences; ++count) {
                     const References references = crossing->references(j, count);
@@ -425,7 +418,6 @@ Bytes encode_column(const Kernels& kernels, const Options& options, const std::v
                     if (other.bytes.size() >= record.bytes.size()) break;
                     record = std::move(other);
                 }
-                scratch.release(mark);
             }
         }
         best = std::move(record.bytes);
@@ -438,9 +430,9 @@ Bytes encode_column(const Kernels& kernels, const Options& options, const std::v
 
 std::vector<Bytes> encode_columns(const std::vector<Column>& columns, std::size_t rows, const Options& options,
                                   const Kernels& kernels) {
-    Scratch scratch;
+    Borrowed borrowed;
+    Scratch& scratch = borrowed.scratch();
     std::vector<const uint8_t*> values;  // of each column, one after the other
-    std::vector<std::unique_ptr<uint64_t[]>> owned;
     for (const Column& column : columns) {
         if (!column.data) {
             values.push_back(nullptr);
@@ -451,8 +443,7 @@ std::vector<Bytes> encode_columns(const std::vector<Column>& columns, std::size_
             values.push_back(column.data);
             continue;
         }
-        owned.push_back(std::make_unique<uint64_t[]>(rows * column.itemsize / 8 + 1));
-        uint8_t* const copy = reinterpret_cast<uint8_t*>(owned.back().get());
+        uint8_t* const copy = scratch.take<uint8_t>(rows * column.itemsize);
         with_type(column.itemsize, [&](auto zero) {
             using X = decltype(zero);
             for (std::size_t i = 0; i < rows; ++i) {

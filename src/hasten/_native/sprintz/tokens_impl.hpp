@@ -23,16 +23,37 @@ INLINE uint32_t faded(uint32_t recent, T z) {
     return recent - (recent >> 3) + (z < kLargest ? static_cast<uint32_t>(z) : kLargest);
 }
 
+// Are the first `count` values (4 or 8) below a power of two?
+template <std::size_t limit, typename T>
+INLINE bool all_below(const T* z, std::size_t count) {
+    uint64_t bits = 0;
+    if (sizeof(T) == 2) {
+        for (std::size_t k = 0; k < count; k += 4) {
+            uint64_t four;
+            std::memcpy(&four, z + k, sizeof four);
+            bits |= four;
+        }
+        return (bits & 0x0001000100010001u * (0xFFFF & ~uint64_t{limit - 1})) == 0;
+    }
+    for (std::size_t k = 0; k < count; ++k) bits |= z[k];
+    return bits < limit;
+}
+
 template <typename T>
 void count_tokens(const T* z, std::size_t steps, const Contexts& contexts, uint32_t (*counts)[kMaxTokens], uint8_t* of) {
-    uint32_t small[2][kDirect] = {};  // two, so that equal neighbours do not wait for each other
     if (contexts.count == 1) {
-        for (std::size_t i = 0; i < steps * kLanes; i += 2) {
-            const T a = z[i], b = z[i + 1];
-            if (a < kDirect) ++small[0][a]; else ++counts[0][token(a)];
-            if (b < kDirect) ++small[1][b]; else ++counts[0][token(b)];
+        constexpr std::size_t kSmall = 128;
+        uint32_t small[4][kSmall] = {};  // four, so that equal neighbours do not wait for each other
+        for (std::size_t i = 0; i < steps * kLanes; i += 4) {
+            if (all_below<kSmall>(z + i, 4)) {
+                for (std::size_t k = 0; k < 4; ++k) ++small[k][z[i + k]];
+            } else {
+                for (std::size_t k = 0; k < 4; ++k) ++counts[0][token(z[i + k])];
+            }
         }
-        for (unsigned a = 0; a < kDirect; ++a) counts[0][token(static_cast<T>(a))] += small[0][a] + small[1][a];
+        for (unsigned a = 0; a < kSmall; ++a) {
+            counts[0][token(static_cast<T>(a))] += (small[0][a] + small[1][a]) + (small[2][a] + small[3][a]);
+        }
         return;
     }
     uint32_t recent[kLanes] = {};
@@ -82,20 +103,33 @@ void put_tokens(const T* z, std::size_t steps, const uint8_t* of, std::size_t co
         }
     }
     Writer w0{ends[0]}, w1{ends[1]}, w2{ends[2]}, w3{ends[3]};
-    const auto one = [&](Writer& out, std::size_t i, bool flush) INLINE_LAMBDA {
-        const std::size_t context = contexts > 1 ? of[i] : 0;
-        put_one(out, z[i], direct + context * kDirect, codes[context]);
-        if (flush || sizeof(T) > 2) out.flush();
+    const auto both = [&](Writer& out, std::size_t i) INLINE_LAMBDA {  // two residuals that stand in the table
+        const std::size_t one = contexts > 1 ? of[i] * kDirect : 0, other = contexts > 1 ? of[i + 4] * kDirect : 0;
+        const uint32_t first = direct[one + z[i]], second = direct[other + z[i + 4]];
+        const unsigned length = first & 255;
+        out.put(first >> 8 | uint64_t{second >> 8} << length, length + (second & 255));
+        out.flush();
+    };
+    const auto each = [&](Writer& out, std::size_t i) INLINE_LAMBDA {
+        for (std::size_t k = i; k < i + kLanes; k += 4) {
+            const std::size_t context = contexts > 1 ? of[k] : 0;
+            put_one(out, z[k], direct + context * kDirect, codes[context]);
+            if (sizeof(T) > 2) out.flush();
+        }
+        out.flush();
     };
     for (std::size_t i = 0; i < steps * kLanes; i += kLanes) {
-        one(w0, i, false);
-        one(w1, i + 1, false);
-        one(w2, i + 2, false);
-        one(w3, i + 3, false);
-        one(w0, i + 4, true);
-        one(w1, i + 5, true);
-        one(w2, i + 6, true);
-        one(w3, i + 7, true);
+        if (all_below<kDirect>(z + i, kLanes)) {
+            both(w0, i);
+            both(w1, i + 1);
+            both(w2, i + 2);
+            both(w3, i + 3);
+        } else {
+            each(w0, i);
+            each(w1, i + 1);
+            each(w2, i + 2);
+            each(w3, i + 3);
+        }
     }
     w0.close();
     w1.close();
@@ -107,76 +141,75 @@ void put_tokens(const T* z, std::size_t steps, const uint8_t* of, std::size_t co
     ends[3] = w3.at;
 }
 
-// `word` holds the next bits, and loses those that the value took.
+// The value that the next bits and their entry say; the word loses these bits.
 template <typename T>
-INLINE T take_one(uint64_t& word, std::size_t& at, Entry entry) {
-    const unsigned total = entry & 255, raw = entry >> 16 & 255;
-    const uint64_t rest = low_bits(word >> (entry >> 8 & 255), raw);
-    word >>= total;
-    at += total;
-    return static_cast<T>((uint64_t{entry >> 24} << raw) | rest);
+INLINE T take_one(uint64_t& word, Entry entry) {
+#if defined(__BMI__)
+    const uint64_t rest = __bextr_u64(word, entry);
+#else
+    const uint64_t rest = low_bits(word >> (entry & 255), entry >> 8 & 255);
+#endif
+    word >>= entry >> 16 & 63;
+    return static_cast<T>((uint64_t{entry >> 24} << (entry >> 8 & 63)) | rest);
 }
 
 template <typename T, bool many>
-bool take_tokens_of(Stream* streams, std::size_t steps, const Contexts& contexts, const Entry* table,
-                    unsigned table_bits, T* z) {
-    const uint64_t mask = (uint64_t{1} << table_bits) - 1;
+bool take_tokens_of(Stream* streams, std::size_t steps, const Contexts& contexts, const Entry* table, T* z) {
+    constexpr unsigned table_bits = many ? kMaxCodeOfMany : kMaxCode;
+    constexpr uint64_t mask = (uint64_t{1} << table_bits) - 1;
     uint32_t recent[kLanes] = {};
     const auto entry_of = [&](uint64_t word, std::size_t lane) INLINE_LAMBDA {
         const std::size_t context = many ? contexts.context[level(recent[lane], contexts.shift)] : 0;
         return table[(context << table_bits) + (word & mask)];
     };
     std::size_t t = 0;
-    if (sizeof(T) <= 4) {
-        const uint8_t *const d0 = streams[0].data, *const d1 = streams[1].data, *const d2 = streams[2].data,
-                      *const d3 = streams[3].data;
-        while (t < steps) {
-            std::size_t safe = steps - t;  // as many steps cannot leave any stream
-            for (std::size_t q = 0; q < kStreams; ++q) {
-                const std::size_t left = streams[q].bits - streams[q].at;
-                const std::size_t can = left < 64 ? 0 : (left - 64) / (2 * Tokens<T>::longest);
-                if (can < safe) safe = can;
-            }
-            if (safe == 0) break;
-            std::size_t a0 = streams[0].at, a1 = streams[1].at, a2 = streams[2].at, a3 = streams[3].at;
-            for (const std::size_t last = t + safe; t < last; ++t) {
-                T* const out = z + t * kLanes;
-                const auto one = [&](uint64_t& word, std::size_t& at, std::size_t lane) INLINE_LAMBDA {
-                    const T value = take_one<T>(word, at, entry_of(word, lane));
-                    out[lane] = value;
-                    if (many) recent[lane] = faded(recent[lane], value);
-                };
-                const auto word_of = [](const uint8_t* data, std::size_t at) INLINE_LAMBDA {
-                    return load<uint64_t>(data + at / 8) >> at % 8;
-                };
-                uint64_t w0 = word_of(d0, a0), w1 = word_of(d1, a1), w2 = word_of(d2, a2), w3 = word_of(d3, a3);
-                one(w0, a0, 0);
-                one(w1, a1, 1);
-                one(w2, a2, 2);
-                one(w3, a3, 3);
-                if (sizeof(T) > 2) {  // two values do not fit a word
-                    w0 = word_of(d0, a0);
-                    w1 = word_of(d1, a1);
-                    w2 = word_of(d2, a2);
-                    w3 = word_of(d3, a3);
-                }
-                one(w0, a0, 4);
-                one(w1, a1, 5);
-                one(w2, a2, 6);
-                one(w3, a3, 7);
-            }
-            streams[0].at = a0;
-            streams[1].at = a1;
-            streams[2].at = a2;
-            streams[3].at = a3;
+    const uint8_t* const data = streams[0].data;  // the others follow: one pointer is enough for four streams
+    std::size_t starts[kStreams];
+    for (std::size_t q = 0; q < kStreams; ++q) starts[q] = 8 * static_cast<std::size_t>(streams[q].data - data);
+    while (sizeof(T) <= 4 && t < steps) {
+        std::size_t safe = steps - t;  // so many steps cannot leave any stream
+        for (std::size_t q = 0; q < kStreams; ++q) {
+            const std::size_t left = streams[q].bits - streams[q].at;
+            const std::size_t can = left < 64 ? 0 : (left - 64) / (2 * Tokens<T>::longest);
+            if (can < safe) safe = can;
         }
+        if (safe == 0) break;
+        std::size_t a0 = starts[0] + streams[0].at, a1 = starts[1] + streams[1].at;
+        std::size_t a2 = starts[2] + streams[2].at, a3 = starts[3] + streams[3].at;
+        for (const std::size_t last = t + safe; t < last; ++t) {
+            T* const out = z + t * kLanes;
+            const auto one = [&](uint64_t& word, std::size_t lane) INLINE_LAMBDA {
+                const Entry entry = entry_of(word, lane);
+                const T value = take_one<T>(word, entry);
+                out[lane] = value;
+                if (many) recent[lane] = faded(recent[lane], value);
+                return entry >> 16;
+            };
+            const auto word_at = [&](std::size_t at) INLINE_LAMBDA { return load<uint64_t>(data + at / 8) >> at % 8; };
+            uint64_t w0 = word_at(a0), w1 = word_at(a1), w2 = word_at(a2), w3 = word_at(a3);
+            const unsigned b0 = one(w0, 0), b1 = one(w1, 1), b2 = one(w2, 2), b3 = one(w3, 3);
+            if (sizeof(T) > 2) {  // two values do not fit a word
+                w0 = word_at(a0 + (b0 & 255));
+                w1 = word_at(a1 + (b1 & 255));
+                w2 = word_at(a2 + (b2 & 255));
+                w3 = word_at(a3 + (b3 & 255));
+            }
+            a0 += (b0 + one(w0, 4)) & 255;  // what both took; the bytes above hold other things
+            a1 += (b1 + one(w1, 5)) & 255;
+            a2 += (b2 + one(w2, 6)) & 255;
+            a3 += (b3 + one(w3, 7)) & 255;
+        }
+        streams[0].at = a0 - starts[0];
+        streams[1].at = a1 - starts[1];
+        streams[2].at = a2 - starts[2];
+        streams[3].at = a3 - starts[3];
     }
     for (; t < steps; ++t) {
         for (std::size_t lane = 0; lane < kLanes; ++lane) {
             Stream& s = streams[lane % kStreams];
             const Entry entry = entry_of(peek(s), lane);
-            const unsigned raw = entry >> 16 & 255;
-            s.at += entry >> 8 & 255;
+            const unsigned raw = entry >> 8 & 255;
+            s.at += entry & 255;
             if (s.at + raw > s.bits) return false;
             uint64_t rest = low_bits(peek(s), raw < 32 ? raw : 32);
             s.at += raw < 32 ? raw : 32;
@@ -193,14 +226,8 @@ bool take_tokens_of(Stream* streams, std::size_t steps, const Contexts& contexts
 }
 
 template <typename T>
-bool take_tokens(Stream* streams, std::size_t steps, const Contexts& contexts, const Entry* table, unsigned table_bits,
-                 T* z) {
-    return contexts.count > 1 ? take_tokens_of<T, true>(streams, steps, contexts, table, table_bits, z)
-                              : take_tokens_of<T, false>(streams, steps, contexts, table, table_bits, z);
+bool take_tokens(Stream* streams, std::size_t steps, const Contexts& contexts, const Entry* table, T* z) {
+    return contexts.count > 1 ? take_tokens_of<T, true>(streams, steps, contexts, table, z)
+                              : take_tokens_of<T, false>(streams, steps, contexts, table, z);
 }
 
-template <typename T>
-constexpr LaneKernels<T> lane_kernels() {
-    return {residuals<T>, values<T>, count_tokens<T>, put_tokens<T>, take_tokens<T>, products<T>, put_rice<T>,
-            take_rice<T>};
-}

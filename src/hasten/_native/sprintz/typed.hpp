@@ -15,11 +15,26 @@ const LaneKernels<T>& lanes_of(const Kernels& k) {
 }
 
 template <typename T>
+const CodeKernels<T>& codes_of(const Kernels& k) {
+    if constexpr (sizeof(T) == 2) return k.codes->codes16;
+    else if constexpr (sizeof(T) == 4) return k.codes->codes32;
+    else return k.codes->codes64;
+}
+
+template <typename T>
 const PlanarKernels<T>& planar_of(const Kernels& k) {
     if constexpr (sizeof(T) == 1) return k.planar8;
     else if constexpr (sizeof(T) == 2) return k.planar16;
     else if constexpr (sizeof(T) == 4) return k.planar32;
     else return k.planar64;
+}
+
+template <typename X>
+const RangeKernels<X>& range_of(const Kernels& k) {
+    if constexpr (sizeof(X) == 1) return k.range8;
+    else if constexpr (sizeof(X) == 2) return k.range16;
+    else if constexpr (sizeof(X) == 4) return k.range32;
+    else return k.range64;
 }
 
 template <typename X, typename T>
