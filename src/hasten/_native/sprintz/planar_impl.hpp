@@ -123,7 +123,17 @@ std::size_t planar(const T* values, std::size_t n, T base, uint8_t* widths, uint
 template <typename T, Predictor predictor>
 void unplanar(const uint8_t* widths, const uint8_t* in, const uint8_t* end, std::size_t n, T base, T* out) {
     T state[2] = {predictor == Predictor::none ? T{0} : base, 0};
-    for (std::size_t first = 0; first < n; first += kBlock) {
+    std::size_t first = 0;
+#if defined(HASTEN_SPRINTZ_AVX512) || defined(HASTEN_SPRINTZ_AVX2)
+    if constexpr (sizeof(T) == 2) {
+        std::size_t blocks = n / kBlock;
+        for (std::size_t behind = 0; !kReadsNothingBehind && blocks > 0 && behind < 8;) behind += 4 * widths[--blocks];
+        in = unplanar_blocks<predictor>(widths, in, blocks, base, state, out);
+        widths += blocks;
+        first = blocks * kBlock;
+    }
+#endif
+    for (; first < n; first += kBlock) {
         const unsigned w = *widths++;
         alignas(64) T z[kBlock], v[kBlock];
         const std::size_t size = 4 * w;
