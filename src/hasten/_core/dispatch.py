@@ -45,7 +45,10 @@ def isas() -> tuple[str, ...]:
 
     Empty without the compiled module.
     """
-    return () if ext is None else tuple(ext.isas())
+    return _ISAS
+
+
+_ISAS: tuple[str, ...] = () if ext is None else tuple(ext.isas())
 
 
 def isa() -> str:
@@ -57,7 +60,7 @@ def isa() -> str:
     Raises:
         ValueError: `HASTEN_ISA` names something unknown, or something this machine or installation lacks.
     """
-    forced = os.environ.get("HASTEN_ISA", "")
+    forced = os.environ.get("HASTEN_ISA", "") if ext is None else ext.forced_isa()
     available = isas()
     if not forced:
         return available[-1] if available else "reference"

@@ -6,6 +6,7 @@
 
 #include "../require_isa.hpp"
 #include "bind.hpp"
+#include "buffer.hpp"
 #include "crc32c.hpp"
 #include "stats.hpp"
 
@@ -15,14 +16,14 @@ using namespace nb::literals;
 namespace hasten::sprintz {
 namespace {
 
-using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using AnyBlock = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;
 using AnyList = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <typename T>
 using List = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-uint32_t bind_crc32c(const Bytes& data, uint32_t crc, const char* isa) {
+uint32_t bind_crc32c(nb::handle from, uint32_t crc, const char* isa) {
     const auto kernel = crc32c.pick(require_isa(isa));
+    const ByteView data(from);
     nb::gil_scoped_release release;
     return kernel(crc, data.data(), data.size());
 }
@@ -61,8 +62,8 @@ void bind_stats(const AnyBlock& block, const AnyList& low, const AnyList& high, 
 }  // namespace
 
 void bind_container(nb::module_& m) {
-    m.def("crc32c", &bind_crc32c, "data"_a.noconvert(), "crc"_a, "isa"_a,
-          "CRC-32C (Castagnoli) of a contiguous uint8 array, going on from `crc` (sprintz/crc32c.hpp).");
+    m.def("crc32c", &bind_crc32c, "data"_a, "crc"_a, "isa"_a,
+          "CRC-32C (Castagnoli) of a contiguous buffer, going on from `crc` (sprintz/crc32c.hpp).");
     m.def("column_stats", &bind_stats, "block"_a.noconvert(), "low"_a.noconvert(), "high"_a.noconvert(),
           "sum_low"_a.noconvert(), "sum_high"_a.noconvert(), "nulls"_a.noconvert(), "isa"_a,
           "Minimum, maximum, sum and number of NaN of each column of a block (sprintz/stats.hpp).");

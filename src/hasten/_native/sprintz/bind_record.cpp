@@ -6,6 +6,7 @@
 
 #include "../require_isa.hpp"
 #include "bind.hpp"
+#include "buffer.hpp"
 #include "record.hpp"
 
 namespace nb = nanobind;
@@ -13,37 +14,6 @@ using namespace nb::literals;
 
 namespace hasten::sprintz {
 namespace {
-
-// One dimension of any buffer, whatever its stride and alignment, as long as this lives.
-class Buffer {
-public:
-    Buffer(nb::handle from, bool writable) {
-        const int flags = PyBUF_STRIDES | (writable ? PyBUF_WRITABLE : 0);
-        if (PyObject_GetBuffer(from.ptr(), &view_, flags) != 0) throw nb::python_error();
-        if (view_.ndim != 1) {
-            PyBuffer_Release(&view_);
-            throw nb::value_error("tsz: expected arrays of one dimension");
-        }
-    }
-    Buffer(Buffer&& other) noexcept : view_(other.view_) { other.view_.obj = nullptr; }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() {
-        if (view_.obj) PyBuffer_Release(&view_);
-    }
-
-    uint8_t* data() const { return static_cast<uint8_t*>(view_.buf); }
-    std::size_t size() const { return static_cast<std::size_t>(view_.shape[0]); }
-    std::size_t itemsize() const {
-        const auto size = static_cast<std::size_t>(view_.itemsize);
-        if (size != 1 && size != 2 && size != 4 && size != 8) throw nb::value_error("tsz: items of 1, 2, 4 or 8 bytes");
-        return size;
-    }
-    std::ptrdiff_t stride() const { return view_.strides[0]; }
-
-private:
-    Py_buffer view_;
-};
 
 Options options_of(int effort, int predictor, int entropy, bool cross) {
     if (effort < 0 || effort > 2 || predictor < -1 || predictor >= kPredictors || entropy < -1 || entropy > 2) {
@@ -81,8 +51,7 @@ nb::object corrupt(const Corrupt& error) { return nb::make_tuple(error.offset, e
 
 nb::object bind_decode(nb::handle body, std::size_t rows, const std::vector<std::size_t>& itemsizes, nb::sequence out,
                        const char* isa) {
-    const Buffer bytes(body, false);
-    if (bytes.itemsize() != 1 || bytes.stride() != 1) throw nb::value_error("tsz_decode: the body is not bytes");
+    const ByteView bytes(body);
     std::vector<Buffer> buffers;
     std::vector<Target> targets;
     for (const std::size_t itemsize : itemsizes) {
@@ -125,8 +94,8 @@ nb::object bind_decode(nb::handle body, std::size_t rows, const std::vector<std:
 }
 
 nb::object bind_decode_record(nb::handle record, nb::handle out, const char* isa) {
-    const Buffer bytes(record, false), buffer(out, true);
-    if (bytes.itemsize() != 1 || bytes.stride() != 1) throw nb::value_error("tsz_decode_record: the record is not bytes");
+    const ByteView bytes(record);
+    const Buffer buffer(out, true);
     const Target target = {buffer.data(), buffer.stride(), buffer.itemsize()};
     const Kernels& kernels = kernels_for(require_isa(isa));
     std::optional<Corrupt> error;

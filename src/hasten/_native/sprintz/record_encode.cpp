@@ -54,15 +54,14 @@ Bytes planar_as(const Kernels& kernels, const X* x, std::size_t n, uint64_t base
         }
     }
     const std::size_t blocks = blocks_of(n);
-    Bytes out(kPlanarHead + blocks + 4 * 8 * sizeof(T) * blocks + kSlack);
-    uint8_t* const head = out.data();
+    uint8_t* const head = scratch.take<uint8_t>(kPlanarHead + blocks + 4 * 8 * sizeof(T) * blocks);
     head[0] = static_cast<uint8_t>(Kind::planar);
     head[1] = static_cast<uint8_t>(best);
     head[2] = 8 * sizeof(T);
     store(head + 3, base);
     uint8_t* const payload = head + kPlanarHead + blocks;
-    out.resize(static_cast<std::size_t>(planar.pack(v, n, narrow_base, best, head + kPlanarHead, payload) - head));
-    return out;
+    uint8_t* const end = planar.pack(v, n, narrow_base, best, head + kPlanarHead, payload);
+    return Bytes(head, end);
 }
 
 template <typename X>

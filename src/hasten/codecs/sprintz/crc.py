@@ -29,10 +29,9 @@ def crc32c(data: Any, crc: int = 0) -> int:
     >>> hex(crc32c(b"123456789"))
     '0xe3069283'
     """
-    view = np.frombuffer(data, np.uint8)
     if ext is None:
-        return crc32c_numpy(view, crc)
-    return int(ext.crc32c(view, crc, dispatch.isa()))
+        return crc32c_numpy(np.frombuffer(data, np.uint8), crc)
+    return int(ext.crc32c(data, crc, dispatch.isa()))
 
 
 @cache

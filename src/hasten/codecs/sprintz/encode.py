@@ -23,6 +23,7 @@ __all__ = ["default_chunk_rows", "encode_body", "encode_chunk", "finish_header",
 
 BLOCK = 32  # rows that the encodings take at once; a chunk is a multiple of it
 COLUMN_BYTES = 1 << 16  # of a column in a chunk, before compression
+CHUNK_BYTES = 1 << 17  # of a chunk at least: below, the work around it would show
 WIDE_BYTES = 1 << 25  # of all columns, unless that leaves fewer rows than the next number
 LEAST_ROWS = 1024
 
@@ -48,8 +49,11 @@ def make_options(
 
 
 def default_chunk_rows(row_bytes: int, ncols: int) -> int:
-    """About 64 KiB of each column, at most 32 MiB in all but at least 1024 rows, and never more than 256 MiB."""
-    rows = COLUMN_BYTES * ncols // row_bytes if row_bytes else COLUMN_BYTES
+    """About 64 KiB of each column, 128 KiB of a single one.
+
+    At most 32 MiB in all but at least 1024 rows, and never more than 256 MiB.
+    """
+    rows = max(COLUMN_BYTES * ncols, CHUNK_BYTES) // row_bytes if row_bytes else COLUMN_BYTES
     if row_bytes:
         rows = min(max(min(rows, WIDE_BYTES // row_bytes), LEAST_ROWS), MAX_CHUNK_BYTES // row_bytes)
     return max(rows // BLOCK, 1) * BLOCK
@@ -120,14 +124,14 @@ def encode_body(options: Options, table: Table) -> bytes:
     return chunk.encode(columns, options, table.column_masks()) if columns else b""
 
 
-def encode_chunk(header: Header, number: int, first_row: int, table: Table) -> tuple[bytes, bytes]:
-    """A chunk as bytes, and its entry in the index."""
+def encode_chunk(header: Header, number: int, first_row: int, table: Table) -> tuple[tuple[bytes, ...], bytes]:
+    """A chunk as pieces of bytes, and its entry in the index."""
     body = encode_body(header.options, table)
     head = pack_chunk_head(ChunkHead(number, first_row, len(table), len(body), table.has_mask()), header.crc)
     crc = crc32c(body) if header.checksum else 0
     if header.options.max_error is not None:
         table = _as_decoded(header, body, table)
-    return b"".join((head, body, crc.to_bytes(4, "little"))), chunk_entry(header, table, len(body))
+    return (head, body, crc.to_bytes(4, "little")), chunk_entry(header, table, len(body))
 
 
 def _as_decoded(header: Header, body: bytes, table: Table) -> Table:

@@ -73,13 +73,13 @@ def compress(
     )  # fmt: skip
     table, step = as_table("compress", x, header), header.chunk_rows
 
-    def work(number: int) -> tuple[bytes, bytes]:
+    def work(number: int) -> tuple[tuple[bytes, ...], bytes]:
         first = number * step
         return encode_chunk(header, number, first, table.rows(first, first + step))
 
     numbers = range(-(-len(table) // step))
     done = in_threads(work, numbers, threads)
-    chunks = [packed, *(piece for piece, _ in done)]
+    chunks = [packed, *(piece for pieces, _ in done for piece in pieces)]
     trailer = Trailer(sum(map(len, chunks)), len(table), len(done))
     chunks += [pack_index(header, b"".join(entry for _, entry in done)), pack_trailer(trailer, header.crc)]
     return b"".join(chunks)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,8 +40,8 @@ def pack_tlvs(header: Header) -> bytes:
         items.append((LABELS, pack_json(header.units)))
     if header.rate is not None:
         items.append((RATE, struct.pack("<d", header.rate)))
-    defaults = asdict(Options())
-    changed = {name: value for name, value in asdict(header.options).items() if value != defaults[name]}
+    defaults = vars(Options())
+    changed = {name: value for name, value in vars(header.options).items() if value != defaults[name]}
     if changed:
         items.append((OPTIONS, pack_json(changed)))
     if header.meta:
@@ -152,7 +151,9 @@ def _rate(found: Found) -> float | None:
 
 
 def _options(found: Found) -> Options:
-    known = asdict(Options())
+    if OPTIONS not in found:
+        return Options()
+    known = vars(Options())
     value = {name: v for name, v in _object(found, OPTIONS).items() if name in known}
     error = value.get("max_error", 0.0)
     texts = [v for name, v in value.items() if name != "max_error"]

@@ -182,7 +182,8 @@ class Writer:
         done = in_threads(lambda job: encode_chunk(self.header, *job), jobs, self._threads)
         self._cut()
         self._unsynced, kept.clean = True, False
-        for chunk, entry in done:
+        for pieces, entry in done:
+            chunk = b"".join(pieces)
             self._disk.write(kept.end, chunk)
             kept.end += len(chunk)
             kept.entries.append(entry)
