@@ -25,6 +25,11 @@ class Way(Protocol):
         """(rows,), unsigned: the column."""
         ...
 
+    @property
+    def integers(self) -> np.ndarray:
+        """(rows,), unsigned: what stands for it."""
+        ...
+
     def record(self, encode: EncodeIntegers) -> bytes:
         """The record of the column."""
         ...
@@ -63,6 +68,10 @@ class _Prefixed:
     @property
     def bits(self) -> np.ndarray:
         return self.way.bits
+
+    @property
+    def integers(self) -> np.ndarray:
+        return self.way.integers
 
     def record(self, encode: EncodeIntegers) -> bytes:
         return self.prefix + self.way.record(encode)

@@ -9,7 +9,7 @@ n bytes: a record of floats of kind 4, 5 or 8 | record of u16`. Of each u16 `z` 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +30,17 @@ _KIND, LENGTH = struct.Struct("<B"), struct.Struct("<I")
 
 @dataclass(frozen=True)
 class Corrected:
-    """A way whose values are off, and by how much."""
+    """A way whose values are off, and by how much; `integers` are those of the way."""
 
     rule: Way
     zigzag: np.ndarray
     bits: np.ndarray
     bad: np.ndarray
+
+    @property
+    def integers(self) -> np.ndarray:
+        """(rows,), unsigned."""
+        return self.rule.integers
 
     def record(self, encode: EncodeIntegers) -> bytes:
         """The record of the column."""
@@ -53,7 +58,7 @@ def near(values: np.ndarray, others: np.ndarray, steps: int) -> np.ndarray:
     return (bits_of(values) - bits_of(others)) + np.array(steps, unsigned_of(values.dtype)) <= 2 * steps
 
 
-def corrected(values: np.ndarray, others: np.ndarray, rule: Callable[[np.ndarray], list[Way]]) -> list[Way]:
+def corrected(values: np.ndarray, others: np.ndarray, rule: Callable[[np.ndarray], Sequence[Way]]) -> list[Corrected]:
     """Ways to write values that are near others, or none if too many are not.
 
     Args:

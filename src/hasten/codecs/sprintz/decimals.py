@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .coded import SAMPLE, Way, bits_of, spread
-from .corrected import TYPICAL, near
+from .coded import SAMPLE, Coded, bits_of, spread
+from .corrected import TYPICAL, Corrected, near
 from .exceptions import SHARE
-from .scaled import DIVIDED, EXACT, Rule, followed
+from .scaled import EXACT, Rule, followed
 
 __all__ = ["as_decimals", "places"]
 
@@ -21,8 +21,8 @@ TRIES = 3  # of how many digits, each also on values that the one before left ou
 APART = 16  # times as far as their values may be off, neighbouring decimals must be, or any value is near one
 
 
-def as_decimals(values: np.ndarray, sample: np.ndarray) -> Way | None:
-    """Values as decimals; None if too many are none.
+def as_decimals(values: np.ndarray, sample: np.ndarray) -> tuple[Coded | Corrected, Rule] | None:
+    """Values as decimals, and the rule; None if too many are none.
 
     Args:
         values: (rows,), float32 or float64.
@@ -33,10 +33,10 @@ def as_decimals(values: np.ndarray, sample: np.ndarray) -> Way | None:
         digits = places(sample)
         if digits is None or digits == tried:
             return None
-        tried, rule = digits, Rule(DIVIDED, float(POWERS[digits]))
+        tried, rule = digits, Rule(divisor=float(POWERS[digits]))
         found = followed(values, rule)
         if found is not None:
-            return found
+            return found, rule
         back = rule.values(rule.numbers(values), values.dtype)
         strays = values[np.isfinite(values) & ~near(values, back, TYPICAL[values.itemsize]) & (values != 0)]
         sample = np.concatenate([sample[: SAMPLE // 2], spread(strays, SAMPLE)])
@@ -49,7 +49,7 @@ def places(sample: np.ndarray) -> int | None:
     Args:
         sample: (values,), float32 or float64, finite.
 
-    >>> places(np.array([21.5, 21.75, -3.0])), places(np.array([np.pi, np.e]))
+    >>> places(np.array([21.5, 21.75, -3.0])), places(np.array([1 / 3, 2 / 3]))
     (2, None)
     """
     if not len(sample):

@@ -31,9 +31,7 @@ PREDICTORS = ("auto", *planar.PREDICTORS)
 ENTROPIES = ("auto", "none")
 
 
-def make_options(
-    call: str, profile: str, predictor: str, entropy: str, cross: str | bool, max_error: Any
-) -> Options:
+def make_options(call: str, profile: str, predictor: str, entropy: str, cross: str | bool, max_error: Any) -> Options:
     """The options of an encoder, checked."""
     for name, value, known in (
         ("profile", profile, PROFILES), ("predictor", predictor, PREDICTORS), ("entropy", entropy, ENTROPIES),

@@ -1,8 +1,8 @@
 """Values that a rule does not give back: stored exactly, apart from the integers of all others.
 
-`u32 count`, and if that is not 0 `u32 g | u32 v | g bytes | v bytes`: a record of `count` u32, how many rows lie between
-an exception and the one before it (the first row for the first one), and a record of `count` values, their bits. Both
-are records of integers, so a gap full of NaN costs next to nothing.
+`u32 count`, and if that is not 0 `u32 g | u32 v | g bytes | v bytes`: a record of `count` u32, how many rows lie
+between an exception and the one before it (before the first one: how many rows there are), and a record of `count`
+values, their bits. Both are records of integers, so a gap full of NaN costs next to nothing.
 """
 
 from __future__ import annotations

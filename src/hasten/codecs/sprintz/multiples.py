@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .coded import Way, bits_of
-from .corrected import TYPICAL, near
+from .coded import Coded, bits_of
+from .corrected import TYPICAL, Corrected, near
 from .exceptions import SHARE
-from .scaled import DIVIDED, SHIFTED, TIMES, Rule, followed
+from .scaled import Rule, followed
 
 __all__ = ["as_multiples", "rules"]
 
@@ -26,7 +26,7 @@ ROUNDS = 32
 FIXED_BITS = 31  # of fixed-point numbers worth trying
 
 
-def as_multiples(values: np.ndarray, sample: np.ndarray) -> list[Way]:
+def as_multiples(values: np.ndarray, sample: np.ndarray) -> list[Coded | Corrected]:
     """Ways to write values as whole multiples of a step, or as whole numbers over a divisor; none if too many are not.
 
     Args:
@@ -55,7 +55,7 @@ def rules(sample: np.ndarray) -> Iterator[Rule]:
         sample: (values,), float32 or float64, finite.
 
     >>> next(rules(np.arange(-50, 50) / 81.92))
-    Rule(operation=0, factor=81.92, offset=0.0)
+    Rule(factor=1.0, offset=0.0, divisor=81.92, rounded=False)
     """
     values = np.unique(sample[sample != 0]).astype(np.float64)
     if len(values) < 3:
@@ -68,7 +68,7 @@ def rules(sample: np.ndarray) -> Iterator[Rule]:
         exact = _sharpened(step, np.abs(values), error)
         if exact is not None:
             yield from _near(np.abs(values), exact, float(np.finfo(sample.dtype).eps) / 2)
-        yield Rule(SHIFTED, step, float(values[len(values) // 2]))
+        yield Rule(step, float(values[len(values) // 2]))
 
 
 def _step(values: np.ndarray, error: float) -> float | None:
@@ -108,14 +108,14 @@ def _near(sizes: np.ndarray, step: float, relative: float) -> Iterator[Rule]:
     low = float(((sizes * (1 - relative)) / counts).max()) * (1 - 2.0**-51)
     high = float(((sizes * (1 + relative)) / counts).min()) * (1 + 2.0**-51)
     if LEAST < low <= high < 1 / LEAST:
-        yield Rule(DIVIDED, _shortest(1 / high, 1 / low))
-        yield Rule(TIMES, _shortest(low, high))
+        yield Rule(divisor=_shortest(1 / high, 1 / low))
+        yield Rule(_shortest(low, high))
         smallest = int(np.argmin(counts))
         for guess in (float(sizes[smallest] / counts[smallest]), (low + high) / 2):
             for other in (guess, math.nextafter(guess, 0), math.nextafter(guess, math.inf)):
-                yield Rule(TIMES, other)
+                yield Rule(other)
     elif LEAST < step < 1 / LEAST:
-        yield Rule(TIMES, step)
+        yield Rule(step)
 
 
 def _shortest(low: float, high: float) -> float:
@@ -138,4 +138,4 @@ def _fixed(sample: np.ndarray) -> Rule | None:
     lowest = exponents - 54 + np.frexp((whole & -whole).astype(np.float64))[1]
     exponent = int(lowest.min())
     small = -100 <= exponent <= 100 and float(np.abs(values).max()) < math.ldexp(1.0, exponent + FIXED_BITS)
-    return Rule(TIMES, math.ldexp(1.0, exponent)) if small else None
+    return Rule(math.ldexp(1.0, exponent)) if small else None

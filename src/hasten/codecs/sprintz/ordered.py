@@ -1,9 +1,9 @@
 """Floats as integers in the same order, so that neighbours differ by little. It works for any floats.
 
-A record is `u8 6 | u8 shift | exceptions | record`. The last record holds unsigned integers `t` of the fewest bytes that
-hold `w = bits of the column - shift` bits. Bits of a float, of which the lowest `shift` are 0, are `u * 2^shift` with
-`u = t ^ 2^(w-1)` if bit `w-1` of `t` is set, else `u = t ^ (2^w - 1)`. Without the map, values around zero and of both
-signs would be far apart. The shift serves floats that were float16, bfloat16 or integers.
+A record is `u8 6 | u8 shift | exceptions | record`. The last record holds unsigned integers `t` of 1, 2, 4 or 8 bytes,
+the fewest that hold `w = bits of the column - shift` bits. The bits of a value are `u * 2^shift` modulo 2^(bits of the
+column), with `u = t ^ 2^(w-1)` if bit `w-1` of `t` is set, else `u = t ^ (2^w - 1)`. Without this map, values around
+zero and of both signs would be far apart. The shift serves floats that were float16, bfloat16 or integers.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import exceptions
 from .coded import Way, bits_of
-from .scaled import QUANTISED, SHIFTED, Rule, coded
+from .scaled import QUANTISED, Rule, coded
 
 __all__ = ["as_quantised", "error_of"]
 
@@ -37,7 +37,7 @@ def as_quantised(values: np.ndarray, sample: np.ndarray, max_error: float) -> Wa
     step = 2 * max_error * MARGIN
     if not len(sample) or not 0 < step < np.inf:
         return None
-    rule = Rule(SHIFTED, step, float(np.sort(sample)[len(sample) // 2]))
+    rule = Rule(step, float(np.sort(sample)[len(sample) // 2]))
     numbers = rule.numbers(values)
     numbers[np.abs(numbers) >= LIMIT] = 0
     back = rule.values(numbers, values.dtype).astype(np.float64, copy=False)

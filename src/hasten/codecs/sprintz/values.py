@@ -19,6 +19,7 @@ from .corrected import CORRECTED, LENGTH, TYPICAL, corrected, decode_corrected, 
 from .decimals import as_decimals
 from .errors import CorruptError
 from .exceptions import DecodeIntegers, EncodeIntegers
+from .lattice import as_lattice
 from .multiples import as_multiples
 from .ordered import ORDERED, as_ordered, decode_ordered
 from .quantize import as_quantised
@@ -133,14 +134,21 @@ def _exact(column: np.ndarray, sample: np.ndarray) -> list[Way]:
     """Ways without loss."""
     ways: list[Way] = []
     decimals = as_decimals(column, sample)
-    if decimals is not None:
-        ways.append(decimals)
-    elif column.dtype == _DOUBLE:
+    if decimals is None and column.dtype == _DOUBLE:
         ways += _singles(column, sample)
-    if not (isinstance(decimals, Coded) and (column.dtype == _DOUBLE or decimals.integers.itemsize <= 2)):
-        # Any float32 is a decimal, but perhaps one of many digits; and corrections cost.
+    if not ways and not (decimals and _settled(decimals[0], column.dtype)):
         ways += as_multiples(column, sample)
+    if decimals is not None:
+        way, rule = decimals
+        small = any(isinstance(other, Coded) and other.integers.itemsize <= 2 for other in ways)
+        coarse = None if small else as_lattice(column, way.integers, rule)
+        ways += [way] if coarse is None else [coarse, way]
     return [*ways, as_ordered(column)]
+
+
+def _settled(way: Way, dtype: np.dtype) -> bool:
+    """Are decimals good enough? Any float32 is one, but perhaps one of many digits; and corrections cost."""
+    return isinstance(way, Coded) and (dtype == _DOUBLE or way.integers.itemsize <= 2)
 
 
 def _singles(column: np.ndarray, sample: np.ndarray) -> list[Way]:
@@ -155,7 +163,7 @@ def _singles(column: np.ndarray, sample: np.ndarray) -> list[Way]:
     wide = _widened(single)
     if np.array_equal(bits_of(wide), bits_of(column)):
         return _within(single)
-    return corrected(column, wide, lambda bad: _within(exceptions.fill(single, bad)))
+    return [*corrected(column, wide, lambda bad: _within(exceptions.fill(single, bad)))]
 
 
 def _within(single: np.ndarray) -> list[Way]:
