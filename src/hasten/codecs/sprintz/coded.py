@@ -11,10 +11,21 @@ import numpy as np
 from . import exceptions
 from .exceptions import EncodeIntegers
 
-__all__ = ["Coded", "Way", "bits_of", "cheapest", "finite_sample", "narrowed", "prefixed", "spread", "unsigned_of"]
+__all__ = [
+    "Coded",
+    "Way",
+    "bits_of",
+    "cheapest",
+    "finite_sample",
+    "narrowed",
+    "prefixed",
+    "shortest",
+    "spread",
+    "unsigned_of",
+]
 
 SAMPLE = 256  # values on which ways are guessed
-COMPARED = 1024  # rows in the middle, on which ways are compared
+STRETCHES, STRETCH = 8, 128  # rows on which ways are compared
 
 
 class Way(Protocol):
@@ -34,7 +45,7 @@ class Way(Protocol):
         """The record of the column."""
         ...
 
-    def rows(self, wanted: slice) -> Way:
+    def rows(self, wanted: np.ndarray) -> Way:
         """The same way for some rows."""
         ...
 
@@ -55,7 +66,7 @@ class Coded:
         """The record of the column."""
         return self.head + exceptions.pack(self.bits, self.bad, encode) + encode(self.integers)
 
-    def rows(self, wanted: slice) -> Coded:
+    def rows(self, wanted: np.ndarray) -> Coded:
         """The same way for some rows."""
         return replace(self, integers=self.integers[wanted], bits=self.bits[wanted], bad=self.bad[wanted])
 
@@ -76,7 +87,7 @@ class _Prefixed:
     def record(self, encode: EncodeIntegers) -> bytes:
         return self.prefix + self.way.record(encode)
 
-    def rows(self, wanted: slice) -> _Prefixed:
+    def rows(self, wanted: np.ndarray) -> _Prefixed:
         return _Prefixed(self.prefix, self.way.rows(wanted))
 
 
@@ -86,13 +97,20 @@ def prefixed(prefix: bytes, way: Way) -> Way:
 
 
 def cheapest(ways: Sequence[Way], encode: EncodeIntegers) -> Way:
-    """The way whose record is the smallest, judged on a sample of rows; the first one where there are several."""
+    """The way whose record is the smallest, judged on stretches of rows; the first one where there are several."""
     if len(ways) == 1:
         return ways[0]
-    middle = len(ways[0].bits) // 2
-    some = slice(max(middle - COMPARED // 2, 0), middle + COMPARED // 2)
+    some = _stretches(len(ways[0].bits))
     sizes = [len(way.rows(some).record(encode)) for way in ways]
     return ways[sizes.index(min(sizes))]
+
+
+def _stretches(rows: int) -> np.ndarray:
+    """Rows in some stretches, evenly from all of them; all rows where they are few."""
+    if rows <= STRETCHES * STRETCH:
+        return np.arange(rows)
+    starts = np.arange(STRETCHES) * (rows - STRETCH) // (STRETCHES - 1)
+    return (starts[:, None] + np.arange(STRETCH)).reshape(-1)
 
 
 def unsigned_of(dtype: np.dtype) -> np.dtype:
@@ -119,3 +137,19 @@ def finite_sample(values: np.ndarray) -> np.ndarray:
     """Some values that are finite, evenly from all of them; a zero has no sign."""
     sample = spread(values, SAMPLE)
     return sample[np.isfinite(sample)] + sample.dtype.type(0)
+
+
+def shortest(low: float, high: float) -> float:
+    """The number with the fewest digits from `low` to `high`.
+
+    >>> shortest(0.3329, 0.3334), shortest(-0.1, 0.2)
+    (0.333, 0.0)
+    """
+    if low <= 0 <= high:
+        return 0.0
+    middle = (low + high) / 2
+    for digits in range(17):
+        found = float(f"{middle:.{digits}e}")
+        if low <= found <= high:
+            return found
+    return middle

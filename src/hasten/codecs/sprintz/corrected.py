@@ -48,7 +48,7 @@ class Corrected:
         head = _KIND.pack(CORRECTED) + exceptions.pack(self.bits, self.bad, encode)
         return head + LENGTH.pack(len(inner)) + inner + encode(self.zigzag)
 
-    def rows(self, wanted: slice) -> Corrected:
+    def rows(self, wanted: np.ndarray) -> Corrected:
         """The same way for some rows."""
         return Corrected(self.rule.rows(wanted), self.zigzag[wanted], self.bits[wanted], self.bad[wanted])
 

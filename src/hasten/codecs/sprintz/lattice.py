@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .coded import SAMPLE, Way, spread
+from .coded import SAMPLE, Way, shortest, spread
 from .corrected import TYPICAL, near
 from .scaled import Rule, followed
 
@@ -19,6 +19,7 @@ __all__ = ["as_lattice", "lattice"]
 SPARSE = 4  # the least factor
 FEWEST = 8  # different values
 ROUNDS, CUTS = 32, 60
+SLACK = 0.02  # by which a line may be shifted to have fewer digits
 
 
 def as_lattice(values: np.ndarray, integers: np.ndarray, decimals: Rule) -> Way | None:
@@ -50,7 +51,7 @@ def lattice(numbers: np.ndarray) -> tuple[float, float] | None:
     if not _sparse(numbers):
         return None
     gaps = np.diff(numbers)
-    usual = float(np.median(gaps))
+    usual = float(np.sort(gaps)[len(gaps) // 8])  # of the small ones, but not the smallest, which strays make
     single = gaps[np.abs(gaps - usual) <= 0.3 * usual]
     factor = float(single.sum() / len(single))
     middle = float(numbers[len(numbers) // 2])
@@ -61,8 +62,24 @@ def lattice(numbers: np.ndarray) -> tuple[float, float] | None:
     counts = np.rint(sizes / found)
     rests = sizes - counts * found
     inside = np.abs(rests - np.median(rests)) <= 1
+    if np.count_nonzero(inside) * 10 < 9 * len(inside):
+        return None
     factor, offset = _line(counts[inside], sizes[inside], found)
-    return factor, offset + middle
+    return _rounder(numbers, factor, offset + middle)
+
+
+def _rounder(numbers: np.ndarray, factor: float, offset: float) -> tuple[float, float]:
+    """Factor and offset, or some of fewer digits near them that give as many values: ties then fall as they did."""
+    reach = SLACK / max(float(np.abs(numbers).max()) / factor, 1.0)
+    nice = shortest(factor - reach, factor + reach)
+    near_zero = offset - float(np.rint(offset / nice)) * nice
+    best, most = (factor, offset), -1
+    for guess in ((nice, shortest(near_zero - SLACK, near_zero + SLACK)), (nice, near_zero), (factor, offset)):
+        rule = Rule(*guess, rounded=True)
+        count = int(np.count_nonzero(rule.values(rule.numbers(numbers), numbers.dtype) == numbers))
+        if count > most:
+            best, most = guess, count
+    return best
 
 
 def _sparse(numbers: np.ndarray) -> bool:
@@ -78,7 +95,7 @@ def _sharpened(sizes: np.ndarray, factor: float, doubt: float) -> float | None:
     for _ in range(ROUNDS):
         counts = np.rint(sizes / factor)
         rests = np.abs(sizes - counts * factor)
-        sure = np.abs(counts) * doubt < 0.2
+        sure = np.abs(counts) * doubt < 0.35
         if np.count_nonzero(rests[sure] > 0.4 * factor) * 20 > np.count_nonzero(sure):
             return None
         largest = int(np.argmax(np.where(sure & (rests < 0.4 * factor), np.abs(counts), 0)))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .coded import Coded, bits_of
+from .coded import SAMPLE, Coded, bits_of, shortest, spread
 from .corrected import TYPICAL, Corrected, near
 from .exceptions import SHARE
 from .scaled import Rule, followed
@@ -23,6 +23,8 @@ __all__ = ["as_multiples", "rules"]
 
 LEAST = 2.0**-100  # the smallest step, so that no value is subnormal
 ROUNDS = 32
+NEIGHBOURS = 2
+TRIES = 2  # the second one also with values that the first one did not give
 FIXED_BITS = 31  # of fixed-point numbers worth trying
 
 
@@ -33,6 +35,21 @@ def as_multiples(values: np.ndarray, sample: np.ndarray) -> list[Coded | Correct
         values: (rows,), float32 or float64.
         sample: Some of them, finite.
     """
+    way = None
+    for _ in range(TRIES):
+        rule, exact = _best(sample)
+        way = None if rule is None else followed(values, rule)
+        if rule is None or not exact or isinstance(way, Coded):
+            break
+        strays = values[bits_of(rule.values(rule.numbers(values), values.dtype)) != bits_of(values)]
+        sample = np.concatenate([sample, spread(strays[np.isfinite(strays)], SAMPLE)])
+    fixed = None if isinstance(way, Coded) else _fixed(sample)
+    ways = (way, None if fixed is None else followed(values, fixed))
+    return [way for way in ways if way is not None]
+
+
+def _best(sample: np.ndarray) -> tuple[Rule | None, bool]:
+    """The rule that gives most values of a sample, and whether it gives all of them exactly."""
     best: Rule | None = None
     least = (len(sample) // SHARE + 1, 0)
     for rule in rules(sample):
@@ -43,9 +60,7 @@ def as_multiples(values: np.ndarray, sample: np.ndarray) -> list[Coded | Correct
             best, least = rule, score
         if score == (0, 0):
             break
-    found = [] if least == (0, 0) else [_fixed(sample)]
-    ways = [followed(values, rule) for rule in (best, *found) if rule is not None]
-    return [way for way in ways if way is not None]
+    return best, least == (0, 0)
 
 
 def rules(sample: np.ndarray) -> Iterator[Rule]:
@@ -67,7 +82,7 @@ def rules(sample: np.ndarray) -> Iterator[Rule]:
             return
         exact = _sharpened(step, np.abs(values), error)
         if exact is not None:
-            yield from _near(np.abs(values), exact, float(np.finfo(sample.dtype).eps) / 2)
+            yield from _near(np.abs(values), exact, sample.dtype)
         yield Rule(step, float(values[len(values) // 2]))
 
 
@@ -102,30 +117,34 @@ def _sharpened(step: float, sizes: np.ndarray, error: float) -> float | None:
     return None
 
 
-def _near(sizes: np.ndarray, step: float, relative: float) -> Iterator[Rule]:
-    """Rules with a factor near a step."""
+def _near(sizes: np.ndarray, step: float, dtype: np.dtype) -> Iterator[Rule]:
+    """Rules with a factor near a step, such that the multiples are rounded to these values of a dtype."""
     counts = np.maximum(np.rint(sizes / step), 1)
-    low = float(((sizes * (1 - relative)) / counts).max()) * (1 - 2.0**-51)
-    high = float(((sizes * (1 + relative)) / counts).min()) * (1 + 2.0**-51)
-    if LEAST < low <= high < 1 / LEAST:
-        yield Rule(divisor=_shortest(1 / high, 1 / low))
-        yield Rule(_shortest(low, high))
-        smallest = int(np.argmin(counts))
-        for guess in (float(sizes[smallest] / counts[smallest]), (low + high) / 2):
-            for other in (guess, math.nextafter(guess, 0), math.nextafter(guess, math.inf)):
-                yield Rule(other)
-    elif LEAST < step < 1 / LEAST:
-        yield Rule(step)
+    half = np.spacing(sizes.astype(dtype)).astype(np.float64) / 2
+    low = float(((sizes - half) / counts).max()) * (1 - 2.0**-51)
+    high = float(((sizes + half) / counts).min()) * (1 + 2.0**-51)
+    if not LEAST < low <= high < 1 / LEAST:
+        if LEAST < step < 1 / LEAST:
+            yield Rule(step)
+        return
+    yield Rule(divisor=shortest(1 / high, 1 / low))
+    yield Rule(shortest(low, high))
+    smallest = int(np.argmin(counts))
+    single, middle = float(sizes[smallest] / counts[smallest]), (low + high) / 2
+    for guess in (single, middle):
+        yield from (Rule(factor) for factor in _around(guess))
+    for guess in (float(counts[smallest] / sizes[smallest]), 1 / middle):
+        yield from (Rule(divisor=divisor) for divisor in _around(guess))
 
 
-def _shortest(low: float, high: float) -> float:
-    """The number with the fewest digits from `low` to `high`."""
-    middle = (low + high) / 2
-    for digits in range(17):
-        found = float(f"{middle:.{digits}e}")
-        if low <= found <= high:
-            return found
-    return middle
+def _around(guess: float) -> Iterator[float]:
+    """A number and its nearest neighbours."""
+    yield guess
+    for end in (0.0, math.inf):
+        other = guess
+        for _ in range(NEIGHBOURS):
+            other = math.nextafter(other, end)
+            yield other
 
 
 def _fixed(sample: np.ndarray) -> Rule | None:

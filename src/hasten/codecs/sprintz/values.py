@@ -127,7 +127,7 @@ def _ways(column: np.ndarray, max_error: float | None) -> list[Way]:
     sample = finite_sample(column)
     ways = _exact(column, sample)
     coarse = None if max_error is None else as_quantised(column, sample, max_error)
-    return ways if coarse is None else [coarse, *ways]
+    return ways if coarse is None else [*ways, coarse]
 
 
 def _exact(column: np.ndarray, sample: np.ndarray) -> list[Way]:
