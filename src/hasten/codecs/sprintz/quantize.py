@@ -40,8 +40,8 @@ def as_quantised(values: np.ndarray, sample: np.ndarray, max_error: float) -> Wa
     rule = Rule(step, float(np.sort(sample)[len(sample) // 2]))
     numbers = rule.numbers(values)
     numbers[np.abs(numbers) >= LIMIT] = 0
-    back = rule.values(numbers, values.dtype).astype(np.float64, copy=False)
     with np.errstate(all="ignore"):
+        back = rule.values(numbers, values.dtype).astype(np.float64, copy=False)
         # A rounded difference below the error means that the exact one is below it, as rounding keeps the order.
         bad = ~(np.abs(values.astype(np.float64, copy=False) - back) < max_error)
     if not exceptions.affordable(bits_of(values), bad):

@@ -43,8 +43,8 @@ class Rule:
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
         """The integers, as float64, that are nearest to some values; 0 where there is none up to 2^53."""
-        wide = values.astype(np.float64, copy=False)
         with np.errstate(all="ignore"):
+            wide = values.astype(np.float64, copy=False)
             wide = wide if self.divisor == 1 else wide * self.divisor
             wide = wide if self.offset == 0 else wide - self.offset
             found = np.rint(wide if self.factor == 1 else wide / self.factor)
