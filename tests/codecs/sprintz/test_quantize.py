@@ -8,7 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.codecs.sprintz.floats import WALK, back, columns, floats, names, pack, slow_decode, unpack, with_odd
 
-from hasten.codecs.sprintz import compress, decompress, info
+from hasten.codecs.sprintz import Writer, compress, decompress, info, verify
+from hasten.codecs.sprintz import open as sprintz_open
 from hasten.codecs.sprintz.quantize import error_of
 
 
@@ -113,6 +114,18 @@ def test_files_say_what_they_lost(error):
     said = info(buf).options["max_error"]
     assert said == (tuple(error) if np.ndim(error) else pytest.approx(0.01))
     assert info(compress(x, max_error=[None, None, None])).options["max_error"] is None
+
+
+def test_the_index_speaks_of_what_is_decoded(tmp_path):
+    x = np.ma.masked_array(np.random.default_rng(0).normal(size=(300, 2)), np.arange(600).reshape(300, 2) % 7 == 0)
+    with Writer(tmp_path / "x.tsz", "f8", 2, missing=True, max_error=0.1, chunk_rows=64) as writer:
+        writer.append(x)
+    with sprintz_open(tmp_path / "x.tsz") as reader:
+        y = reader.read()
+        assert reader.min().tolist() == y.min(axis=0).tolist()
+        assert reader.max().tolist() == y.max(axis=0).tolist()
+        assert np.abs(y - x).max() < 0.1
+    assert not verify(tmp_path / "x.tsz")
 
 
 def test_errors_that_do_not_fit_the_columns():
