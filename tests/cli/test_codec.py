@@ -164,6 +164,10 @@ USAGE = [
     (["compress", "ecg.csv", "--out", "no/new.tsz"], "a folder that is there, got no"),
     (["compress", "ecg.csv", "--out", os.devnull, "--force"], "which is a device or a pipe"),
     (["compress", "ecg.csv", "--chunk-rows", "7"], "chunk_rows a multiple of 32"),
+    (["compress", "ecg.csv", "--max-error", "-1"], "max_error > 0"),
+    (["compress", "ecg.csv", "--max-error", "0.1,none,1"], "max_error for 2 columns, got 3 numbers"),
+    (["compress", "ecg.csv", "--max-error", "0.1,none"], "max_error only for floats, got 0.1 for column 0"),
+    (["compress", "ecg.csv", "--max-error", "small"], "a number, or one for each column, got 'small'"),
     (["compress", "ecg.csv", "--threads", "0"], "threads"),
     (["compress", "ecg.csv", "--rate", "0"], "rate"),
     (["compress", "ecg.csv", "--dtype", "int16"], "got dtype"),
@@ -336,6 +340,19 @@ def test_info(hasten: Hasten, tsz: Path) -> None:
     assert "columns" in said
     lines = hasten("info", "x.tsz", "--details")[1].splitlines()
     assert lines[-2].startswith("  column a: int16, 0 to 1998")
+
+
+def test_loss(hasten: Hasten) -> None:
+    Path("ecg.csv").write_text(ROWS)
+    for text, loss in (
+        ("0.5", "floats differ by less than 0.5"),
+        ("none,0.5", "less than none, 0.5, column by column"),
+    ):
+        assert hasten("compress", "ecg.csv", "--force", "--max-error", text)[0] == 0
+        assert loss in hasten("info", "ecg.tsz")[1]
+        back = files.read("ecg.tsz").data
+        assert back["t"].tolist() == [*range(200)]
+        assert np.abs(back["x"] - np.arange(200) / 4).max() < 0.5
 
 
 def test_info_of_other_files(hasten: Hasten) -> None:

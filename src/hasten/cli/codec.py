@@ -11,7 +11,7 @@ __all__ = ["codec"]
 
 codec = App(
     name="codec",
-    help="Compress sensor data without loss; read, check and mend compressed files.",
+    help="Compress sensor data, without loss unless asked; read, check and mend compressed files.",
     default_parameter=Parameter(negative=()),
     version_flags=(),
 )
@@ -35,6 +35,7 @@ def compress(
     *,
     out: Out = None,
     profile: Literal["auto", "fast"] = "auto",
+    max_error: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     chunk_rows: int | None = None,
     format: Format | None = None,  # noqa: A002
     dtype: str | None = None,
@@ -57,6 +58,9 @@ def compress(
         The compressed file (default: the file's name with .tsz), or - for standard output.
     profile
         How much work goes into a smaller file. There is only fast so far.
+    max_error
+        By how much floats may be off, such as 0.01; for each column with commas between: 0.01,none,0.5. Default: not
+        at all.
     chunk_rows
         Rows that are compressed together, a multiple of 32. Default: about 64 KiB of each column.
     format
@@ -86,7 +90,8 @@ def compress(
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     options |= {"check": False} if no_check else {}
     options |= {"align": True} if align else {}
-    encode = {"profile": profile, "chunk_rows": chunk_rows, "threads": threads}
+    errors = codec_files.parse_errors(max_error)
+    encode = {"profile": profile, "max_error": errors, "chunk_rows": chunk_rows, "threads": threads}
     codec_files.compress(file, out, format, options, encode, rate=rate, force=force)
     return 0
 

@@ -22,7 +22,7 @@ from hasten.codecs.sprintz import CorruptError
 
 from . import UsageError
 
-__all__ = ["cat", "compress", "decompress", "open_input", "parse_rows", "placed", "usage"]
+__all__ = ["cat", "compress", "decompress", "open_input", "parse_errors", "parse_rows", "placed", "usage"]
 
 STDIO = "-"
 CLEAR = "\r\x1b[K"  # the line of a terminal
@@ -249,6 +249,22 @@ def parse_rows(text: str | None) -> slice:
         error = refuse("--rows", "rows as 1000:2000, :10, -5: or 0:1000:10", repr(text), "Write numbers and colons.")
         raise UsageError(str(error)) from None
     return slice(*parts)
+
+
+def parse_errors(text: str | None) -> float | list[float | None] | None:
+    """`--max-error` as `compress` takes it.
+
+    >>> parse_errors("0.5"), parse_errors("0.5,none"), parse_errors(None)
+    (0.5, [0.5, None], None)
+    """
+    if text is None:
+        return None
+    try:
+        errors = [None if part.strip().lower() == "none" else float(part) for part in text.split(",")]
+    except ValueError:
+        error = refuse("--max-error", "a number, or one for each column", repr(text), "Write 0.01 or 0.01,none,0.5.")
+        raise UsageError(str(error)) from None
+    return errors if len(errors) > 1 else errors[0]
 
 
 def cat(file: str, rows: str | None, columns: str | None, form: str, fill: float | None) -> None:

@@ -46,8 +46,7 @@ def describe(file: str, found: Info) -> str:
         lines["rate"] = f"{found.rate:g} per second, {_duration(rows / found.rate)}"
     lines["bytes"] = f"{found.bytes:,} for {found.raw_bytes:,}, ratio {found.ratio:.2f}"
     lines["chunks"] = f"{found.chunks:,} of up to {found.chunk_rows:,} rows{'' if found.checksum else ', no checksums'}"
-    error = found.options.get("max_error")
-    lines["loss"] = "none" if error is None else f"decimals differ by up to {error:g}"
+    lines["loss"] = _loss(found.options.get("max_error"))
     if found.missing:
         lines["missing"] = "values may be missing"
     if isinstance(found.meta.get("format"), str):
@@ -60,6 +59,16 @@ def describe(file: str, found: Info) -> str:
     text = [file, *(f"  {name:<{width}}  {line}" for name, line in lines.items())]
     text += [f"  {_column(column, j)}" for j, column in enumerate(found.columns or ())]
     return "\n".join(text)
+
+
+def _loss(errors: Any) -> str:
+    """By how much values may be off."""
+    if errors is None:
+        return "none"
+    if isinstance(errors, (int, float)):
+        return f"floats differ by less than {errors:g}"
+    said = ["none" if error is None else f"{error:g}" for error in errors]
+    return f"floats differ by less than {_listed(said)}, column by column"
 
 
 def _columns(found: Info) -> int:

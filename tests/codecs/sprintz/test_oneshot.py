@@ -202,7 +202,12 @@ def test_arrays_that_cannot_be_stored(x, error, message):
         ({"predictor": "dleta"}, "Did you mean delta"),
         ({"entropy": 3}, "entropy one of"),
         ({"cross": True}, 'cross "auto" or False'),
-        ({"max_error": 0.5}, "max_error=None, since only lossless encoding is there, got 0.5"),
+        ({"max_error": 0.5}, "max_error only for floats, got columns of dtype int16"),
+        ({"max_error": 0.0}, "max_error > 0"),
+        ({"max_error": float("inf")}, "a finite number for max_error"),
+        ({"max_error": "small"}, "a finite number for max_error, got 'small'"),
+        ({"max_error": True}, "a finite number for max_error, got True"),
+        ({"max_error": [0.5, -1.0, None]}, "max_error > 0"),
         ({"chunk_rows": 33}, "chunk_rows a multiple of 32, got 33"),
         ({"chunk_rows": 1 << 28}, "chunks of at most 268435456 bytes"),
         ({"threads": 0}, "at least 1 for threads"),
@@ -248,7 +253,7 @@ def test_what_is_no_buffer():
 
 def test_the_chunks_of_wide_and_narrow_files():
     for shape, dtype, rows in (
-        ((0, 1), "i1", 65536), ((0, 3), "i2", 32768), ((0, 3), "f8", 8192), ((0, 1000), "i2", 16768),
+        ((0, 1), "i1", 131072), ((0, 3), "i2", 32768), ((0, 3), "f8", 8192), ((0, 1000), "i2", 16768),
         ((0, 100_000), "i2", 1024), ((0, 1 << 20), "f8", 32), ((0, 0), "i2", 65536),
     ):  # fmt: skip
         assert info(compress(np.zeros(shape, dtype))).chunk_rows == rows, shape

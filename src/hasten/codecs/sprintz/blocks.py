@@ -38,7 +38,7 @@ HEAD = 8
 
 def encode_block(
     x: Any, *, profile: str = "auto", predictor: str = "auto", entropy: str = "auto", cross: str | bool = "auto",
-    chunk_rows: int | None = None, max_error: float | None = None, threads: int = 1,
+    chunk_rows: int | None = None, max_error: Any = None, threads: int = 1,
 ) -> bytes:  # fmt: skip
     """Compress an array without its dtype and shape; `decode_block` must be told them.
 

@@ -16,11 +16,15 @@ import numpy as np
 
 from . import records
 from .errors import CorruptError
+from .lz import maybe_zstd
 from .planar import MASKED
+from .quantize import error_of
+from .values import decode_values, encode_values, names_of
 
 __all__ = ["Options", "decode", "describe", "encode"]
 
 _MASKED = struct.Struct("<BI")  # kind, bytes of the mask's record
+_LEVEL = 9  # of zstd, in profile "max"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Options:
     predictor: str = "auto"
     entropy: str = "auto"
     cross: str | bool = "auto"
-    max_error: float | None = None
+    max_error: float | tuple[float | None, ...] | None = None
 
     @property
     def effort(self) -> str:
@@ -52,11 +56,23 @@ def encode(columns: Sequence[np.ndarray], options: Options, masks: Sequence[np.n
     plain = [None if c.dtype.kind == "f" or m is not None else _bits(c) for c, m in zip(columns, missing, strict=True)]
     how = (options.effort, options.predictor, options.entropy)
     found = records.encode_columns(plain, *how, options.cross is not False)
+    if options.effort == "max" and options.entropy == "auto":
+        _repeated(plain, found)
     for i, (column, mask) in enumerate(zip(columns, missing, strict=True)):
         if plain[i] is None:
-            found[i] = _encode(column, mask, how)
+            found[i] = _encode(column, mask, error_of(options.max_error, i), how)
     ends = np.cumsum([len(record) for record in found], dtype=np.int64)
     return ends.astype("<u4").tobytes() + b"".join(found)
+
+
+def _repeated(plain: Sequence[np.ndarray | None], found: list[bytes]) -> None:
+    """Replace the records of columns that repeat themselves, unless others refer to them."""
+    referred = {c for values, record in zip(plain, found, strict=True) if values is not None
+                for c in records.references_of(memoryview(record), values.dtype, 0)}  # fmt: skip
+    for i, values in enumerate(plain):
+        if values is not None and i not in referred:
+            packed = maybe_zstd(np.ascontiguousarray(values), len(found[i]), _LEVEL)
+            found[i] = found[i] if packed is None else packed
 
 
 def _some(mask: np.ndarray | None) -> np.ndarray | None:
@@ -67,14 +83,17 @@ def _bits(column: np.ndarray) -> np.ndarray:
     return column.view(f"u{column.dtype.itemsize}")
 
 
-def _encode(column: np.ndarray, missing: np.ndarray | None, how: tuple[str, str, str]) -> bytes:
+def _encode(
+    column: np.ndarray, missing: np.ndarray | None, max_error: float | None, how: tuple[str, str, str]
+) -> bytes:
     """A record that refers to no other."""
-    values, head = column, b""
+    values, head = np.ascontiguousarray(column), b""
     if missing is not None:
         mask = records.encode_record(np.packbits(missing, bitorder="little"), "fast", "none", "none")
         head = _MASKED.pack(MASKED, len(mask)) + mask
         values = np.where(missing, np.zeros(1, values.dtype), values)
-    return head + records.encode_record(_bits(values), *how)
+    level = _LEVEL if how[0] == "max" and how[2] == "auto" else None
+    return head + encode_values(values, max_error, lambda integers: records.encode_record(integers, *how), level)
 
 
 def decode(
@@ -107,20 +126,24 @@ def decode(
         _, mask = _mask(*found[i])
         masks[i][...] = False if mask is None else _missing(mask, nrows, found[i][0] + _MASKED.size)
     for i in others:
-        _decode(*found[i], dtypes[i], out[i])
+        at, record = found[i]
+        skip, _ = _mask(at, record)
+        out[i][...] = decode_values(record[skip:], nrows, dtypes[i], at + skip, _integers)
 
 
-def _decode(at: int, record: memoryview, dtype: np.dtype, target: np.ndarray) -> None:
-    skip, _ = _mask(at, record)
-    records.decode_record(record[skip:], _bits(target), at + skip)
+def _integers(record: memoryview, nrows: int, dtype: np.dtype, at: int) -> np.ndarray:
+    values = np.empty(nrows, dtype)
+    records.decode_record(record, values, at)
+    return values
 
 
 def describe(body: Any, ncols: int) -> list[dict[str, Any]]:
-    """What each column's record says of itself: `predictor`, `entropy`, `references` and `bytes`."""
+    """What each column's record says of itself: `values`, `predictor`, `entropy` and `bytes`."""
     found = []
     for at, record in records.split(memoryview(body).cast("B"), ncols):
         skip, _ = _mask(at, record)
-        found.append({**records.describe(record[skip:]), "bytes": len(record)})
+        names, inside = names_of(record[skip:])
+        found.append({"values": "+".join(names) or "integers", **records.describe(inside), "bytes": len(record)})
     return found
 
 

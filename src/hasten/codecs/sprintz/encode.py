@@ -32,9 +32,7 @@ PREDICTORS = ("auto", *records.PREDICTORS)
 ENTROPIES = ("auto", *records.ENTROPIES)
 
 
-def make_options(
-    call: str, profile: str, predictor: str, entropy: str, cross: str | bool, max_error: float | None
-) -> Options:
+def make_options(call: str, profile: str, predictor: str, entropy: str, cross: str | bool, max_error: Any) -> Options:
     """The options of an encoder, checked."""
     for name, value, known in (
         ("profile", profile, PROFILES), ("predictor", predictor, PREDICTORS), ("entropy", entropy, ENTROPIES),
@@ -43,9 +41,20 @@ def make_options(
             raise refuse(call, f"{name} one of {', '.join(known)}", repr(value), near(str(value), known))
     if cross not in ("auto", False):
         raise refuse(call, 'cross "auto" or False', repr(cross), "")
-    if max_error is not None:
-        raise refuse(call, "max_error=None, since only lossless encoding is there", repr(max_error), "Leave it away.")
-    return Options(profile, predictor, entropy, cross, max_error)
+    return Options(profile, predictor, entropy, cross, _max_error(call, max_error))
+
+
+def _max_error(call: str, asked: Any) -> Any:
+    """The error that is allowed: None, a float, or a tuple with one of these for each column."""
+    asked = _plain(asked)
+    if not isinstance(asked, (list, tuple)):
+        return None if asked is None else positive(call, "max_error", asked)
+    errors = tuple(None if error is None else positive(call, "max_error", _plain(error)) for error in asked)
+    return errors if any(error is not None for error in errors) else None
+
+
+def _plain(number: Any) -> Any:
+    return number.tolist() if isinstance(number, (np.ndarray, np.generic)) else number
 
 
 def default_chunk_rows(row_bytes: int, ncols: int) -> int:
@@ -75,8 +84,7 @@ def finish_header(
     if found["ncols"] > MAX_COLUMNS:
         raise refuse(call, "at most 2^20 columns", f"{found['ncols']}", "Write several files.")
     header = Header(**found, chunk_rows=1, checksum=checksum, missing=missing, options=options, gaps=gaps)
-    if options.max_error is not None and not any(dtype.kind == "f" for dtype in header.dtypes):
-        raise refuse(call, "max_error only for floats", f"columns of dtype {header.dtype}", "Leave max_error= away.")
+    _check_error(call, header)
     if chunk_rows is None:
         chunk_rows = default_chunk_rows(header.row_bytes, header.ncols)
     if isinstance(chunk_rows, bool) or not isinstance(chunk_rows, int) or chunk_rows % BLOCK or chunk_rows < BLOCK:
@@ -95,6 +103,24 @@ def finish_header(
     )  # fmt: skip
     packed = pack_header(header)
     return replace(header, size=len(packed), crc=header_crc(packed)), packed
+
+
+def _check_error(call: str, header: Header) -> None:
+    """Refuse an error for what has none."""
+    errors: Any = header.options.max_error
+    if errors is None:
+        return
+    if not any(dtype.kind == "f" for dtype in header.dtypes):
+        raise refuse(call, "max_error only for floats", f"columns of dtype {header.dtype}", "Leave max_error= away.")
+    if isinstance(errors, float):
+        return
+    if len(errors) != header.ncols:
+        fix = "Pass one number, or a list with one for each column."
+        raise refuse(call, f"max_error for {header.ncols} columns", f"{len(errors)} numbers", fix)
+    for j, error in enumerate(errors):
+        if error is not None and header.column(j).kind != "f":
+            what = f"{error!r} for column {j} of dtype {header.column(j)}"
+            raise refuse(call, "max_error only for floats", what, "Pass None for that column.")
 
 
 def _texts(call: str, what: str, values: Any, ncols: int, types: tuple[type, ...] = (str,)) -> tuple[Any, ...] | None:

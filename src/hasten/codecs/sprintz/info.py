@@ -25,7 +25,7 @@ class Info:
         bytes: Size of the file. raw_bytes: Of the array. ratio: raw_bytes / bytes.
         chunks: How many. chunk_rows: Rows of each but those that were cut short.
         missing: Whether values may be missing. checksum: Whether chunks carry one.
-        options: How it was encoded, `max_error` among it.
+        options: How it was encoded, `max_error` among it: None, a number, or one of these for each column.
         recovered: Whether the index was lost, so that the rows are those up to the last good chunk; `problem`: how.
         gaps: Pairs of a row and how many were lost before it.
         columns: With `details`, one dict per column: name, dtype, min, max, nulls, and how its chunks are encoded.

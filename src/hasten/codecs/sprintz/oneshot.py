@@ -25,7 +25,7 @@ __all__ = ["bound", "compress", "decompress"]
 
 def compress(
     x: Any, *, profile: str = "auto", predictor: str = "auto", entropy: str = "auto", cross: str | bool = "auto",
-    chunk_rows: int | None = None, max_error: float | None = None, checksum: bool = True, threads: int = 1,
+    chunk_rows: int | None = None, max_error: Any = None, checksum: bool = True, threads: int = 1,
     framing: bool = True, names: Any = None, units: Any = None, rate: float | None = None,
     meta: dict[str, Any] | None = None,
 ) -> bytes:  # fmt: skip
@@ -42,7 +42,10 @@ def compress(
         cross: Of no effect yet: each column is predicted alone.
         chunk_rows: Rows that are compressed together and decoded together, a multiple of 32; None: about 64 KiB of
             each column.
-        max_error: None: lossless. There is nothing else yet.
+        max_error: None: every value comes back bit for bit. A number: floats may come back off by less than that,
+            each of them, whatever the data; NaN and infinities come back bit for bit, a zero may lose its sign, and
+            columns of other dtypes are lossless. A list: a number or None for each column. Chunks that would not be
+            smaller are lossless.
         checksum: Whether chunks carry one.
         threads: How many encode at once, a chunk each.
         framing: False: a block without dtype, shape, index and anything else of a file, see `encode_block`.
@@ -115,7 +118,7 @@ def decompress(
 
 
 def bound(shape: tuple[int, ...], dtype: Any, *, chunk_rows: int | None = None, missing: bool = False) -> int:
-    """The most bytes that `compress` gives for such an array without names, units and meta.
+    """The most bytes that `compress` gives for such an array without names, units, meta and a list of errors.
 
     Args:
         shape: (rows,) or (rows, columns).

@@ -71,7 +71,7 @@ def parse_tlvs(tlvs: memoryview, start: int, ncols: int) -> dict[str, Any]:
         "units": _strings(found, LABELS, ncols, (str, type(None))),
         "rate": _rate(found),
         "meta": _object(found, META),
-        "options": _options(found),
+        "options": _options(found, ncols),
         "gaps": _gaps(found),
     }
     if COLUMNS in found:
@@ -150,20 +150,24 @@ def _rate(found: Found) -> float | None:
     return rate
 
 
-def _options(found: Found) -> Options:
+def _options(found: Found, ncols: int) -> Options:
     if OPTIONS not in found:
         return Options()
     known = vars(Options())
     value = {name: v for name, v in _object(found, OPTIONS).items() if name in known}
-    error = value.get("max_error", 0.0)
-    texts = [v for name, v in value.items() if name != "max_error"]
-    if (
-        isinstance(error, bool)
-        or not isinstance(error, (int, float))
-        or not all(isinstance(v, (str, bool)) for v in texts)
-    ):
+    errors = value.get("max_error", 1.0)
+    if isinstance(errors, list):
+        value["max_error"] = tuple(errors)
+        fits = len(errors) == ncols and all(error is None or _is_error(error) for error in errors)
+    else:
+        fits = _is_error(errors)
+    if not fits or not all(isinstance(v, (str, bool)) for name, v in value.items() if name != "max_error"):
         raise CorruptError(found[OPTIONS][0], "an option of the encoder is out of range")
     return Options(**value)
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _gaps(found: Found) -> tuple[tuple[int, int], ...]:

@@ -70,7 +70,7 @@ class Writer:
     def __init__(
         self, path: Any, dtype: Any = None, columns: int | None = None, *, mode: str = "w", missing: bool = False,
         profile: str = "auto", predictor: str = "auto", entropy: str = "auto", cross: str | bool = "auto",
-        max_error: float | None = None, chunk_rows: int | None = None, names: Any = None, units: Any = None,
+        max_error: Any = None, chunk_rows: int | None = None, names: Any = None, units: Any = None,
         rate: float | None = None, meta: dict[str, Any] | None = None, threads: int = 1,
     ) -> None:  # fmt: skip
         if mode not in ("w", "a"):
