@@ -8,7 +8,7 @@ INLINE T residual(T x, T x1, T x2) {
     return zigzag(d);
 }
 
-// 8 w bytes at most, of which 4 w are the block's.
+// Writes up to 8 bytes behind the block.
 template <typename T>
 INLINE void pack_block(const T* z, unsigned w, uint8_t* out) {
     if (w <= 16) {  // two words of four values; the second begins in the middle of a byte if w is odd
@@ -88,28 +88,43 @@ INLINE void add_up(const T* z, T base, T* state, T* out) {
 #include "planar_avx2.hpp"
 #endif
 
+// The residuals of a full block that has two values before it, and all their bits together.
+template <typename T, Predictor predictor>
+INLINE T residuals_inside(const T* x, T base, T* z) {
+    T all = 0;
+    for (std::size_t i = 0; i < kBlock; ++i) {
+        const T* const at = x + i;  // of differences the base is none of the business
+        z[i] = predictor == Predictor::none ? static_cast<T>(*at - base) : residual<T, predictor>(*at, at[-1], at[-2]);
+        all = static_cast<T>(all | z[i]);
+    }
+    return all;
+}
+
+// The same of the first block, and of one that is not full.
+template <typename T, Predictor predictor>
+INLINE T residuals_at_ends(const T* x, std::size_t first, std::size_t n, T base, T* z) {
+    T all = 0, x1 = first ? static_cast<T>(x[first - 1] - base) : T{0};
+    T x2 = first ? static_cast<T>(x[first - 2] - base) : T{0};
+    for (std::size_t i = 0; i < kBlock; ++i) {
+        z[i] = 0;
+        if (first + i >= n) continue;
+        const T v = static_cast<T>(x[first + i] - base);
+        z[i] = residual<T, predictor>(v, x1, x2);
+        all = static_cast<T>(all | z[i]);
+        x2 = x1;
+        x1 = v;
+    }
+    return all;
+}
+
 template <typename T, Predictor predictor, bool write>
 std::size_t planar(const T* values, std::size_t n, T base, uint8_t* widths, uint8_t* out) {
     std::size_t bytes = 0;
-    T x1 = 0, x2 = 0;
     for (std::size_t first = 0; first < n; first += kBlock) {
-        alignas(64) T v[kBlock + 2], z[kBlock];
-        const std::size_t count = n - first < kBlock ? n - first : kBlock;
-        v[0] = x2;
-        v[1] = x1;
-        if (count == kBlock) {
-            for (std::size_t i = 0; i < kBlock; ++i) v[i + 2] = static_cast<T>(values[first + i] - base);
-        } else {
-            for (std::size_t i = 0; i < kBlock; ++i) v[i + 2] = i < count ? static_cast<T>(values[first + i] - base) : 0;
-        }
-        T all = 0;
-        for (std::size_t i = 0; i < kBlock; ++i) {
-            const T r = residual<T, predictor>(v[i + 2], v[i + 1], v[i]);
-            z[i] = i < count ? r : T{0};
-            all = static_cast<T>(all | z[i]);
-        }
-        x2 = v[kBlock];
-        x1 = v[kBlock + 1];
+        alignas(64) T z[kBlock];
+        const bool inside = first > 0 && n - first >= kBlock;
+        const T all = inside ? residuals_inside<T, predictor>(values + first, base, z)
+                             : residuals_at_ends<T, predictor>(values, first, n, base, z);
         const unsigned w = width(all);
         if (write) {
             *widths++ = static_cast<uint8_t>(w);
