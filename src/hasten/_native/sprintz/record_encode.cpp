@@ -429,6 +429,12 @@ Bytes encode_column(const Kernels& kernels, const Options& options, const std::v
             }
         }
         best = std::move(record.bytes);
+        // Widths follow what changes from block to block, and there is no table of codes.
+        if (simple && options.entropy < 0) {
+            if (Bytes flat = planar(kernels, x, n, options.predictor, scratch); flat.size() <= best.size()) {
+                best = std::move(flat);
+            }
+        }
     }
     if (best.size() >= 1 + n * sizeof(X)) return stored(x, n);
     return best;
