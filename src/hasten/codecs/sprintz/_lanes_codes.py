@@ -85,20 +85,19 @@ def take_tokens(cursor: Cursor, steps: int, bits: int) -> np.ndarray:
     sizes = [cursor.number(4, _CUT) for _ in range(STREAMS - 1)]
     streams = [cursor.take(size, "a stream is longer than its record") for size in sizes]
     streams.append(cursor.take(cursor.left(), ""))
-    z = np.zeros((steps, COUNT), np.uint64)
-    ends = []
-    for q, stream in enumerate(streams):
+    found, ends = [], []
+    for stream in streams:
         if len(tables) == 1:
             values, end = _take_stream(stream, 2 * steps, tables[0], width)
         else:
             values, end = _take_stream_in_contexts(stream, steps, tables, width, context_of, shift)
         if end > 8 * len(stream):
             cursor.fail("a stream ends too early")
-        z[:, q::STREAMS] = np.frombuffer(values, np.uint64).reshape(steps, 2)
+        found.append(np.frombuffer(values, np.uint64).reshape(steps, 2))
         ends.append(end)
     if any((end + 7) // 8 != len(stream) for end, stream in zip(ends, streams, strict=True)):
         cursor.fail(_OTHER_LENGTH)
-    return z
+    return np.stack(found, axis=2).reshape(steps, COUNT)
 
 
 def _take_contexts(cursor: Cursor) -> tuple[list[int], int]:
