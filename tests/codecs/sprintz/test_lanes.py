@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.codecs.sprintz import records_by_hand as by_hand
+from tests.codecs.sprintz.container import same
 from tests.codecs.sprintz.records_by_hand import (
     LENGTHS,
     PREDICTORS,
@@ -25,9 +26,11 @@ from tests.codecs.sprintz.records_by_hand import (
     read,
     series,
 )  # fmt: skip
+from tests.golden.tsz import make_tsz
 
 from hasten._core import dispatch
-from hasten.codecs.sprintz import records
+from hasten.codecs import sprintz
+from hasten.codecs.sprintz import chunk, records
 from hasten.codecs.sprintz.lanes import references_of
 
 LANE_BITS = {1: (16,), 2: (16,), 4: (16, 32), 8: (16, 32, 64)}
@@ -210,3 +213,33 @@ def test_references_wrap():
         for numpy in (True, False)[: 1 + bool(dispatch.isas())]:
             found = read(body, 257, [dtype] * (len(shares) + 1), [len(shares)], numpy=numpy)
             assert found[0].tolist() == list(expected)
+
+
+# ---- what was written once
+
+
+WRITTEN = {  # bits, mapping and references of the last column
+    "lanes_contexts": (32, 0, 0),
+    "lanes_64_bits": (64, 0, 0),
+    "lanes_palette": (16, 2, 0),
+    "lanes_affine": (32, 1, 0),
+    "lanes_references": (16, 0, 2),
+    "lanes_bytes": (16, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", make_tsz.OPTIONS)
+def test_golden_files_in_numpy(name, monkeypatch):
+    monkeypatch.setattr(records, "ext", None)
+    how = make_tsz.OPTIONS[name]
+    with sprintz.open(make_tsz.FOLDER / f"{name}.tsz") as r:
+        assert same(make_tsz.CASES[name](), r[:])
+        body = r.body(0)[0]
+        for found, (_, record) in zip(
+            chunk.describe(body, r.header.ncols), records.split(memoryview(body), r.header.ncols), strict=True
+        ):
+            assert record[0] == 3
+            assert found["entropy"] == how["entropy"]
+            assert found["predictor"].split()[0] == how.get("predictor", "lpc")
+    assert tuple(record[3:6]) == WRITTEN.get(name, tuple(record[3:6]))
+    assert name != "lanes_contexts" or record[6 + 8] > 1
