@@ -147,6 +147,12 @@ def test_references_that_cannot_be(columns, dtypes, numpy):
     assert 0 <= error.value.offset <= len(body)
 
 
+@pytest.mark.parametrize("numpy", [True, pytest.param(False, marks=needs_kernels)])
+def test_a_long_chain_of_references(numpy):
+    chain = [PLANAR, *[head(references=[(k, 4096)]) + by_hand.planar(0 * Z + k % 3, 16) for k in range(5000)]]
+    assert read(body_of(chain), 8, ["u2"] * 5001, [5000], numpy=numpy)[0].tolist() == list(range(4999, 5007))
+
+
 def damaged(record: bytes, g: np.random.Generator) -> bytes:
     out = bytearray(record)
     at = int(g.integers(len(out)))

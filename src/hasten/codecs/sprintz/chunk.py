@@ -99,20 +99,18 @@ def decode(
     """
     view = memoryview(body).cast("B")
     others = records.decode_body(view, nrows, out, [dtype.itemsize for dtype in dtypes])
-    flagged = () if masks is None else [i for i, flags in enumerate(masks) if flags is not None]
+    flagged = [] if masks is None else [(i, flags) for i, flags in enumerate(masks) if flags is not None]
     if not others and not flagged:
         return
     found = records.split(view, len(dtypes))
-    for i in flagged:
-        skip, mask = _mask(*found[i])
-        masks[i][...] = False if mask is None else _missing(mask, nrows, found[i][0] + _MASKED.size)
+    for i, flags in flagged:
+        mask = _mask(*found[i])[1]
+        flags[...] = False if mask is None else _missing(mask, nrows, found[i][0] + _MASKED.size)
     for i in others:
-        _decode(*found[i], dtypes[i], out[i])
-
-
-def _decode(at: int, record: memoryview, dtype: np.dtype, target: np.ndarray) -> None:
-    skip, _ = _mask(at, record)
-    records.decode_record(record[skip:], _bits(target), at + skip)
+        (at, record), target = found[i], out[i]
+        if target is not None:
+            skip = _mask(at, record)[0]
+            records.decode_record(record[skip:], _bits(target), at + skip)
 
 
 def describe(body: Any, ncols: int) -> list[dict[str, Any]]:
