@@ -22,10 +22,13 @@ from tests.codecs.sprintz.records_by_hand import (
     read,
     series,
 )  # fmt: skip
+from tests.codecs.sprintz.reference_v0 import Column
 
 from hasten._core import dispatch
 from hasten._native import ext
 from hasten.codecs.sprintz import chunk, compress, decompress, records
+from hasten.codecs.sprintz._lanes_codes import take_planar
+from hasten.codecs.sprintz._lanes_head import Cursor
 from hasten.codecs.sprintz.planar import PLANAR_PREDICTORS, encode_column
 
 pytestmark = needs_kernels
@@ -243,6 +246,20 @@ def test_what_is_asked_for_is_done(predictor, entropy):
         wide = x.astype("i8") << 20 | np.random.default_rng(0).integers(0, 1 << 20, 3000)
         other = "delta" if predictor == "fire" else predictor
         assert described(wide, profile=profile, predictor=predictor, entropy=entropy) == (other, entropy)
+
+
+def test_fire_is_that_of_the_published_streams():
+    for rows, swings in itertools.product((1000, 2000, 2004), (False, True)):
+        x = 5 + (ar2(rows, 1.9, -0.95, 1) if swings else series("walk", rows, "i8")).astype("u2")
+        steps = -(-rows // 8)
+        record = encode([x], "max", "fire", "none")[0]
+        assert record[3:6] == bytes([16, 0, 0])
+        z = take_planar(Cursor(memoryview(record[8:]), 0), steps, 16)
+        v = np.pad(x, (0, 8 * steps - rows), "edge").reshape(8, steps) - np.frombuffer(record[6:8], "<u2")
+        for lane in range(8):
+            column, values = Column(16, fire=True, narrow=True), v[lane].tolist()
+            expected = [e for t in range(0, steps, 8) for e in column.errors(values[t : t + 8])]
+            assert z[:, lane].tolist() == expected
 
 
 def test_a_line_has_no_use_for_coefficients():

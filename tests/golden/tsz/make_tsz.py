@@ -79,6 +79,7 @@ CASES: dict[str, Callable[[], np.ndarray]] = {
     "cut": lambda: wave(96, 3),
     "unchecked": lambda: wave(50, 1),
     **{f"lanes_{predictor}": swing for predictor in ("none", "delta", "delta2", "nlms1", "nlms2", "nlms4", "lpc")},
+    "lanes_fire": lambda: swing()[:, 0],
     "lanes_planar": swing,
     "lanes_rice": lambda: noise(600, 0, 512) * (noise(600, 1) < 1),
     "lanes_contexts": lambda: noise(2100, 0, 1 << 30) >> np.arange(2100) // 100 % 7 * 4 + 1,

@@ -57,7 +57,7 @@ def _fire(e: np.ndarray) -> np.ndarray:
         coefficient = counter >> 1
         for t in range(first, last):
             d[t + 1] = _signed(e[t] + (d[t] * coefficient >> 16), 16)
-        gradient = (np.sign(e[first + 1 : last : 2]) * d[first + 2 : last + 1 : 2]).sum(axis=0)
+        gradient = (np.sign(e[first + 1 : last : 2]) * d[first + 1 : last : 2]).sum(axis=0)
         counter = _signed(counter + (_signed(gradient, 16) >> 2), 32)
     return _wrapped(np.cumsum(d[1:], axis=0), 16)
 
