@@ -120,6 +120,11 @@ def test_structured_rows():
         assert same(out, x)
 
 
+def test_columns_may_be_any_buffers():
+    found = [bytes(range(200)) * 3, bytearray(600), memoryview(bytes(600))] * 5
+    assert encode(found) == encode([np.frombuffer(x, np.uint8) for x in found])
+
+
 def test_what_is_refused():
     x, y = np.zeros(9, "u2"), np.zeros(8, "u2")
     for columns, how, reason in (
