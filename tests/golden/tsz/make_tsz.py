@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,24 @@ def masked() -> np.ma.MaskedArray:
     return x
 
 
+def noise(rows: int, seed: int = 0, most: int = 32) -> np.ndarray:
+    """Numbers below `most`, a power of two, that follow no rule that an encoder could find."""
+    t = np.arange(1, rows + 1, dtype=np.uint64) + np.uint64(rows * seed)
+    return (t * t * t * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)).astype(np.int64) % most
+
+
+def swing(rows: int = 600) -> np.ndarray:
+    """Parabolas and noise, over more than 16 bits in the second column."""
+    smooth = wave(rows, 2, "i8")
+    return (smooth * [1, 1000] + np.stack([noise(rows), noise(rows, 1, 1024)], axis=1)).astype("i4")
+
+
+def leads() -> np.ndarray:
+    """The third column is the difference of the others, nearly."""
+    a, b = noise(600).cumsum() - 9000, noise(600, 1).cumsum()
+    return np.stack([a, b, a - b + noise(600, 2, 4)], axis=1).astype("i2")
+
+
 CASES: dict[str, Callable[[], np.ndarray]] = {
     "matrix": lambda: wave(150, 3),
     "flat": lambda: wave(100, 1, "i4")[:, 0],
@@ -59,6 +78,27 @@ CASES: dict[str, Callable[[], np.ndarray]] = {
     "appended": lambda: wave(150, 3),
     "cut": lambda: wave(96, 3),
     "unchecked": lambda: wave(50, 1),
+    **{f"lanes_{predictor}": swing for predictor in ("none", "delta", "delta2", "nlms1", "nlms2", "nlms4", "lpc")},
+    "lanes_fire": lambda: swing()[:, 0],
+    "lanes_planar": swing,
+    "lanes_rice": lambda: noise(600, 0, 512) * (noise(600, 1) < 1),
+    "lanes_contexts": lambda: noise(2100, 0, 1 << 30) >> np.arange(2100) // 100 % 7 * 4 + 1,
+    "lanes_bytes": lambda: (wave(600, 2, "i8") // 2 + noise(600)[:, None]).astype("u1"),
+    "lanes_64_bits": lambda: noise(600, 0, 1 << 20).cumsum() * 10001 + noise(600, 1),
+    "lanes_palette": lambda: np.array([3, 4, 60, 1000, 5000], "u4")[noise(600) % 5],
+    "lanes_affine": lambda: 250 * swing().astype("i8") - 7,
+    "lanes_references": leads,
+}
+OPTIONS: dict[str, dict[str, Any]] = {  # of those with records in lanes
+    **{name: {"predictor": name[6:], "entropy": "classes"} for name in CASES if name.startswith("lanes_")},
+    "lanes_planar": {"predictor": "nlms2", "entropy": "none"},
+    "lanes_rice": {"predictor": "none", "entropy": "rice"},
+    "lanes_contexts": {"predictor": "none", "entropy": "classes", "profile": "max"},
+    "lanes_bytes": {"predictor": "lpc", "entropy": "classes"},
+    "lanes_64_bits": {"predictor": "nlms1", "entropy": "rice"},
+    "lanes_palette": {"predictor": "none", "entropy": "classes"},
+    "lanes_affine": {"predictor": "lpc", "entropy": "rice"},
+    "lanes_references": {"profile": "max", "entropy": "classes"},
 }
 
 
@@ -80,6 +120,8 @@ def write(name: str, path: Path) -> None:
         path.write_bytes(data[: int(open_file(data).index.offsets[3]) + 50])
     elif name == "matrix":
         path.write_bytes(compress(x, chunk_rows=64, names=NAMES, units=["mV"] * 3, rate=360.0, meta={"id": "µ1"}))
+    elif name in OPTIONS:
+        path.write_bytes(compress(x, **OPTIONS[name]))
     else:
         path.write_bytes(compress(x, chunk_rows=32, checksum=name != "unchecked"))
 

@@ -20,8 +20,13 @@ public:
             PyBuffer_Release(&view_);
             throw nb::value_error("tsz: expected arrays of one dimension");
         }
+        size_ = static_cast<std::size_t>(view_.shape[0]);
+        stride_ = view_.strides[0];
     }
-    Buffer(Buffer&& other) noexcept : view_(other.view_) { other.view_.obj = nullptr; }
+    // Of bytes, for one, shape and strides point into the view itself.
+    Buffer(Buffer&& other) noexcept : view_(other.view_), size_(other.size_), stride_(other.stride_) {
+        other.view_.obj = nullptr;
+    }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() {
@@ -29,16 +34,18 @@ public:
     }
 
     uint8_t* data() const { return static_cast<uint8_t*>(view_.buf); }
-    std::size_t size() const { return static_cast<std::size_t>(view_.shape[0]); }
+    std::size_t size() const { return size_; }
     std::size_t itemsize() const {
         const auto size = static_cast<std::size_t>(view_.itemsize);
         if (size != 1 && size != 2 && size != 4 && size != 8) throw nb::value_error("tsz: items of 1, 2, 4 or 8 bytes");
         return size;
     }
-    std::ptrdiff_t stride() const { return view_.strides[0]; }
+    std::ptrdiff_t stride() const { return stride_; }
 
 private:
     Py_buffer view_;
+    std::size_t size_ = 0;
+    std::ptrdiff_t stride_ = 0;
 };
 
 // Bytes, whatever they are called.

@@ -23,7 +23,7 @@ Range find_range(const Kernels& kernels, const X* x, std::size_t n) {
     X found[4];
     range_of<X>(kernels).range(x, n, found);
     const X span = static_cast<X>(found[1] - found[0]), signed_span = static_cast<X>(found[3] - found[2]);
-    if (span < signed_span) return {found[0], span};
+    if (span < signed_span || (span == signed_span && found[0] <= found[2])) return {found[0], span};
     return {found[2], signed_span};
 }
 

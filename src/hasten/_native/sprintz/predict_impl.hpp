@@ -69,9 +69,9 @@ void fire(T* v, T* z, std::size_t steps) {
                 if (known) z[i] = zigzag(static_cast<T>(v[i] - x[l] - predicted));
                 const int16_t error = static_cast<int16_t>(unzigzag(z[i]));
                 if (!known) v[i] = static_cast<T>(x[l] + error + predicted);
-                d[l] = static_cast<int16_t>(error + predicted);
                 const int32_t sign = (error > 0) - (error < 0);
-                if (t % 2 == 1) gradient[l] = static_cast<int16_t>(gradient[l] + sign * d[l]);
+                if (t % 2 == 1) gradient[l] = static_cast<int16_t>(gradient[l] + sign * d[l]);  // the last difference
+                d[l] = static_cast<int16_t>(error + predicted);
                 x[l] = v[i];
             }
         }

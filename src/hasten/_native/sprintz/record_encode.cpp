@@ -75,6 +75,22 @@ Bytes planar(const Kernels& kernels, const X* x, std::size_t n, int predictor, S
     return out;
 }
 
+// Whether a planar record may be no larger, as a part of the column says; sure for few rows.
+template <typename X>
+bool planar_may_win(const Kernels& kernels, const X* x, std::size_t n, int predictor, std::size_t size) {
+    const std::size_t tried = std::min(n, kPlanarSample);
+    if (tried == n) return true;
+    std::size_t fewest = std::numeric_limits<std::size_t>::max();
+    for (const Predictor p : {Predictor::none, Predictor::delta, Predictor::delta2}) {
+        if (predictor >= 0 && p != static_cast<Predictor>(predictor)) continue;
+        const X* const part = x + (n - tried) / 2;
+        const X base = static_cast<X>(find_range(kernels, part, tried).base);
+        fewest = std::min(fewest, planar_of<X>(kernels).measure(part, tried, base, p));
+    }
+    const double whole = static_cast<double>(fewest + blocks_of(tried)) * static_cast<double>(n) / static_cast<double>(tried);
+    return whole < 1.05 * static_cast<double>(size);
+}
+
 // ---- lanes
 
 struct Mapped {
@@ -420,6 +436,12 @@ Bytes encode_column(const Kernels& kernels, const Options& options, const std::v
             }
         }
         best = std::move(record.bytes);
+        // Widths follow what changes from block to block, and there is no table of codes.
+        if (simple && options.entropy < 0 && planar_may_win(kernels, x, n, options.predictor, best.size())) {
+            if (Bytes flat = planar(kernels, x, n, options.predictor, scratch); flat.size() <= best.size()) {
+                best = std::move(flat);
+            }
+        }
     }
     if (best.size() >= 1 + n * sizeof(X)) return stored(x, n);
     return best;

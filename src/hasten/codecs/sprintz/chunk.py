@@ -118,17 +118,18 @@ def decode(
     """
     view = memoryview(body).cast("B")
     others = records.decode_body(view, nrows, out, [dtype.itemsize for dtype in dtypes])
-    flagged = () if masks is None else [i for i, flags in enumerate(masks) if flags is not None]
+    flagged = [] if masks is None else [(i, flags) for i, flags in enumerate(masks) if flags is not None]
     if not others and not flagged:
         return
     found = records.split(view, len(dtypes))
-    for i in flagged:
-        _, mask = _mask(*found[i])
-        masks[i][...] = False if mask is None else _missing(mask, nrows, found[i][0] + _MASKED.size)
+    for i, flags in flagged:
+        mask = _mask(*found[i])[1]
+        flags[...] = False if mask is None else _missing(mask, nrows, found[i][0] + _MASKED.size)
     for i in others:
-        at, record = found[i]
-        skip, _ = _mask(at, record)
-        out[i][...] = decode_values(record[skip:], nrows, dtypes[i], at + skip, _integers)
+        (at, record), target = found[i], out[i]
+        if target is not None:
+            skip = _mask(at, record)[0]
+            target[...] = decode_values(record[skip:], nrows, dtypes[i], at + skip, _integers)
 
 
 def _integers(record: memoryview, nrows: int, dtype: np.dtype, at: int) -> np.ndarray:

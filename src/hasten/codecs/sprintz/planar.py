@@ -93,10 +93,9 @@ def _parse_head(record: memoryview, dtype: np.dtype, at: int) -> tuple[int, int,
 def _narrow(values: np.ndarray) -> tuple[int, np.ndarray]:
     """Values less a base, in the fewest bytes that hold their range; signed or unsigned, whichever range is smaller."""
     signed = values.view(f"i{values.dtype.itemsize}")
-    spans = [(int(v.max()) - int(v.min()), int(v.min())) for v in (values, signed)]
-    span, low = min(spans)
+    every = (1 << 8 * values.dtype.itemsize) - 1
+    span, base = min((int(v.max()) - int(v.min()), int(v.min()) & every) for v in (values, signed))
     size = next(size for size in (1, 2, 4, 8) if span < 1 << 8 * size)
-    base = low & ((1 << 8 * values.dtype.itemsize) - 1)
     return base, (values - np.array(base, np.uint64).astype(values.dtype)).astype(f"u{size}")
 
 

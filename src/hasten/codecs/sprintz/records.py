@@ -118,26 +118,28 @@ def split(body: memoryview, ncols: int) -> list[tuple[int, memoryview]]:
 def _decode_body(body: memoryview, nrows: int, out: Sequence[Any], itemsizes: Sequence[int]) -> list[int]:
     records = split(body, len(itemsizes))
     dtypes = [np.dtype(f"u{size}") for size in itemsizes]
-    others, known = [], {}
-
-    def values(j: int) -> np.ndarray:
-        at, record = records[j]
-        if j not in known:
-            earlier = []
-            for c in references_of(record, dtypes[j], at):
-                if c >= j or itemsizes[c] != itemsizes[j]:
-                    raise CorruptError(at, "a column that refers to a later one, or to one of another size")
-                earlier.append(values(c))
-            known[j] = _values(record, nrows, dtypes[j], at, earlier)
-        return known[j]
-
-    for j, target in enumerate(out):
-        if target is None:
+    referred: set[int] = set()
+    references: dict[int, list[int]] = {}  # of the columns that are needed
+    for j in reversed(range(len(out))):  # those that a column refers to come before it, and may refer to others again
+        if out[j] is None and j not in referred:
             continue
-        if len(records[j][1]) and records[j][1][0] not in (0, 1, LANES):
+        at, record = records[j]
+        references[j] = references_of(record, dtypes[j], at)
+        if any(c >= j or itemsizes[c] != itemsizes[j] for c in references[j]):
+            raise CorruptError(at, "a column that refers to a later one, or to one of another size")
+        referred.update(references[j])
+    others: list[int] = []
+    known: dict[int, np.ndarray] = {}
+    for j in sorted(references):
+        (at, record), target = records[j], out[j]
+        if len(record) and record[0] not in (0, 1, LANES) and j not in referred:
             others.append(j)
-        else:
-            target.view(dtypes[j])[...] = values(j)
+            continue
+        values = _values(record, nrows, dtypes[j], at, [known[c] for c in references[j]])
+        if j in referred:
+            known[j] = values
+        if target is not None:
+            target.view(dtypes[j])[...] = values
     return others
 
 
