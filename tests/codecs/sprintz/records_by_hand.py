@@ -218,11 +218,11 @@ def tokens(
     return bytes(out) + struct.pack("<III", *map(len, found[:3])) + b"".join(found)
 
 
-def some_code(numbers: Sequence[int], generator: np.random.Generator) -> dict[int, int]:
-    """Lengths of a complete code of some tokens, at most 11 bits each."""
+def some_code(numbers: Sequence[int], generator: np.random.Generator, longest: int) -> dict[int, int]:
+    """Lengths of a complete code of some tokens, at most `longest` bits each."""
     lengths = [0]
     while len(lengths) < len(numbers):
-        short = [k for k, length in enumerate(lengths) if length < 11]
+        short = [k for k, length in enumerate(lengths) if length < longest]
         lengths.append(lengths[k := int(generator.choice(short))] + 1)
         lengths[k] += 1
     return dict(zip(numbers, [max(length, 1) for length in lengths] if len(numbers) == 1 else lengths, strict=True))

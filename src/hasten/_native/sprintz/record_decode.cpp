@@ -153,7 +153,9 @@ Map<X> get_map(Cursor& in, const Head& head) {
     if (head.mapping == Mapping::affine) map.unit = in.word<X>();
     if (head.mapping != Mapping::palette) return map;
     const std::size_t count = in.word<uint16_t>();
-    if (count == 0 || count > kMaxPalette) in.fail("a palette of no values, or of more than 4096", 2);
+    if (count == 0 || count > kMaxPalette || (sizeof(X) == 1 && count > 256)) {
+        in.fail("a palette of no values, or of more than there may be", 2);
+    }
     map.values.push_back(map.base);
     while (map.values.size() < count) map.values.push_back(static_cast<X>(map.values.back() + in.varint()));
     return map;

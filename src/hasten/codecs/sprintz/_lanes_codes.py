@@ -14,7 +14,8 @@ __all__ = ["take_planar", "take_rice", "take_tokens"]
 
 STREAMS, RUN = 4, 32  # RUN: steps of a lane that share a Rice parameter
 MOST_UNARY = 40
-MAX_CONTEXTS, MAX_LENGTH, LEVELS = 8, 11, 256
+MAX_CONTEXTS, LEVELS = 8, 256
+MAX_LENGTH, MAX_LENGTH_OF_MANY = 11, 10  # of the codes of one context, and of several
 LARGEST = (1 << 20) - 1  # of a residual, for its context
 _CUT = "a record ends inside its codes"
 _PARAMETERS = "a record ends inside its parameters"
@@ -79,7 +80,8 @@ def take_tokens(cursor: Cursor, steps: int, bits: int) -> np.ndarray:
     """(steps, 8) of uint64: four streams of codes, of two lanes each."""
     context_of, shift = _take_contexts(cursor)
     top = 1 if bits == 64 else 2
-    codes = [_take_lengths(cursor, 32 + (bits - 5 << top)) for _ in range(max(context_of) + 1)]
+    longest = MAX_LENGTH if max(context_of) == 0 else MAX_LENGTH_OF_MANY
+    codes = [_take_lengths(cursor, 32 + (bits - 5 << top), longest) for _ in range(max(context_of) + 1)]
     width = max([1, *map(max, filter(None, codes))])
     tables = [_make_table(cursor, lengths, width, top) for lengths in codes]
     sizes = [cursor.number(4, _CUT) for _ in range(STREAMS - 1)]
@@ -120,7 +122,7 @@ def _take_contexts(cursor: Cursor) -> tuple[list[int], int]:
     return context_of, shift
 
 
-def _take_lengths(cursor: Cursor, most: int) -> list[int]:
+def _take_lengths(cursor: Cursor, most: int, longest: int) -> list[int]:
     """Bits of the code of each token up to the last that occurs."""
     count = cursor.number(reason=_CUT)
     if count > most:
@@ -129,8 +131,8 @@ def _take_lengths(cursor: Cursor, most: int) -> list[int]:
     while len(lengths) < count:
         two = cursor.number(reason=_CUT)
         lengths += (two & 15, two >> 4)
-        if max(lengths[-2:]) > MAX_LENGTH:
-            cursor.fail("a code of more than 11 bits", 1)
+        if max(lengths[-2:]) > longest:
+            cursor.fail("a code of more bits than there may be", 1)
     if count and (lengths[count - 1] == 0 or any(lengths[count:])):
         cursor.fail("tokens behind the last", 1)
     return lengths[:count]

@@ -111,8 +111,8 @@ def _parse_codes(cursor: Cursor, itemsize: int) -> tuple[int, int, int, int]:
 
 def _parse_palette(cursor: Cursor, base: int, itemsize: int) -> list[int]:
     count = cursor.number(2)
-    if count == 0 or count > MAX_PALETTE:
-        cursor.fail("a palette of no values, or of more than 4096", 2)
+    if count == 0 or count > (MAX_PALETTE if itemsize > 1 else 256):
+        cursor.fail("a palette of no values, or of more than there may be", 2)
     palette = [base]
     while len(palette) < count:
         palette.append((palette[-1] + cursor.varint()) % (1 << 8 * itemsize))
