@@ -120,8 +120,8 @@ void nlms(T* v, T* z, std::size_t steps) {
 #if defined(__AVX2__)
 // The same for 16 bits, two coefficients with one instruction: values less 2^15 fit it, and what that takes off the sum
 // is the same for all.
-template <unsigned order>
-void linear_values(uint16_t* v, const uint16_t* z, std::size_t steps, const int16_t* coefficients) {
+template <unsigned order, bool known>
+void linear16(uint16_t* v, uint16_t* z, std::size_t steps, const int16_t* coefficients) {
     __m256i c[order / 2], pairs[order];  // pairs[j]: value j + 1 before the next in the low half, j + 2 in the high one
     uint32_t lost = 2048;
     for (unsigned j = 0; j < order; ++j) lost += static_cast<uint32_t>(coefficients[j]) << 15;
@@ -143,7 +143,20 @@ void linear_values(uint16_t* v, const uint16_t* z, std::size_t steps, const int1
     for (std::size_t t = order; t < steps; ++t) {
         __m256i sum = start;
         for (unsigned j = order / 2; j-- > 0;) sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs[2 * j], c[j]));
-        const __m256i rest = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(z + t * kLanes)));
+        __m128i* const residual = reinterpret_cast<__m128i*>(z + t * kLanes);
+        if (known) {
+            const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(v + t * kLanes));
+            const __m256i masked = _mm256_and_si256(_mm256_srai_epi32(sum, 12), mask);
+            const __m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi32(masked, masked), 8);
+            const __m128i d = _mm_sub_epi16(x, _mm256_castsi256_si128(both));
+            _mm_storeu_si128(residual, _mm_xor_si128(_mm_slli_epi16(d, 1), _mm_srai_epi16(d, 15)));
+            for (unsigned j = order - 1; j > 0; --j) pairs[j] = pairs[j - 1];
+            const __m256i next = _mm256_xor_si256(_mm256_cvtepu16_epi32(x), half);
+            pairs[0] = _mm256_or_si256(next, _mm256_slli_epi32(last, 16));
+            last = next;
+            continue;
+        }
+        const __m256i rest = _mm256_cvtepu16_epi32(_mm_loadu_si128(residual));
         const __m256i e = _mm256_xor_si256(_mm256_srli_epi32(rest, 1),
                                            _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_and_si256(rest, one)));
         const __m256i x = _mm256_and_si256(_mm256_add_epi32(_mm256_srai_epi32(sum, 12), e), mask);
@@ -164,7 +177,7 @@ void linear(T* v, T* z, std::size_t steps, const int16_t* coefficients) {
     warm_up<T, known>(v, z, steps, order);
     if (steps <= order) return;
 #if defined(__AVX2__)
-    if constexpr (sizeof(T) == 2 && !known) return linear_values<order>(v, z, steps, coefficients);
+    if constexpr (sizeof(T) == 2) return linear16<order, known>(v, z, steps, coefficients);
 #endif
     Lanes<U> c[order], last[order];
     for (unsigned j = 0; j < order; ++j) {

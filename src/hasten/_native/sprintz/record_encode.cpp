@@ -421,6 +421,12 @@ Bytes encode_column(const Kernels& kernels, const Options& options, const std::v
         best = planar(kernels, x, n, options.predictor, scratch);
     } else {
         Record record = lanes(kernels, options, x, n, References{}, scratch);
+        if (options.effort == Effort::max && options.predictor < 0) {  // what "balanced" would do is the least
+            Options less = options;
+            less.effort = Effort::balanced;
+            Record other = lanes(kernels, less, x, n, References{}, scratch);
+            if (other.bytes.size() < record.bytes.size()) record = std::move(other);
+        }
         if constexpr (sizeof(X) == 2 || sizeof(X) == 4) {
             if (crossing) {
                 const Scope scope(scratch);

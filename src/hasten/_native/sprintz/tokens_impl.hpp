@@ -91,8 +91,8 @@ INLINE void put_one(Writer& out, T z, const uint32_t* direct, const Code* codes)
     }
 }
 
-template <typename T>
-void put_tokens(const T* z, std::size_t steps, const uint8_t* of, std::size_t contexts,
+template <typename T, bool many>
+void put_tokens_of(const T* z, std::size_t steps, const uint8_t* of, std::size_t contexts,
                 const Code (*codes)[kMaxTokens], uint8_t** ends, uint32_t* direct) {
     for (std::size_t c = 0; c < contexts; ++c) {
         for (unsigned a = 0; a < kDirect; ++a) {
@@ -104,7 +104,7 @@ void put_tokens(const T* z, std::size_t steps, const uint8_t* of, std::size_t co
     }
     Writer w0{ends[0]}, w1{ends[1]}, w2{ends[2]}, w3{ends[3]};
     const auto both = [&](Writer& out, std::size_t i) INLINE_LAMBDA {  // two residuals that stand in the table
-        const std::size_t one = contexts > 1 ? of[i] * kDirect : 0, other = contexts > 1 ? of[i + 4] * kDirect : 0;
+        const std::size_t one = many ? of[i] * kDirect : 0, other = many ? of[i + 4] * kDirect : 0;
         const uint32_t first = direct[one + z[i]], second = direct[other + z[i + 4]];
         const unsigned length = first & 255;
         out.put(first >> 8 | uint64_t{second >> 8} << length, length + (second & 255));
@@ -112,7 +112,7 @@ void put_tokens(const T* z, std::size_t steps, const uint8_t* of, std::size_t co
     };
     const auto each = [&](Writer& out, std::size_t i) INLINE_LAMBDA {
         for (std::size_t k = i; k < i + kLanes; k += 4) {
-            const std::size_t context = contexts > 1 ? of[k] : 0;
+            const std::size_t context = many ? of[k] : 0;
             put_one(out, z[k], direct + context * kDirect, codes[context]);
             if (sizeof(T) > 2) out.flush();
         }
@@ -141,16 +141,45 @@ void put_tokens(const T* z, std::size_t steps, const uint8_t* of, std::size_t co
     ends[3] = w3.at;
 }
 
-// The value that the next bits and their entry say; the word loses these bits.
 template <typename T>
-INLINE T take_one(uint64_t& word, Entry entry) {
+void put_tokens(const T* z, std::size_t steps, const uint8_t* of, std::size_t contexts,
+                const Code (*codes)[kMaxTokens], uint8_t** ends, uint32_t* direct) {
+    return contexts > 1 ? put_tokens_of<T, true>(z, steps, of, contexts, codes, ends, direct)
+                        : put_tokens_of<T, false>(z, steps, of, contexts, codes, ends, direct);
+}
+
+// The value that the next bits and their entry say.
+INLINE uint64_t value_of(uint64_t word, Entry entry) {
 #if defined(__BMI__)
     const uint64_t rest = __bextr_u64(word, entry);
 #else
     const uint64_t rest = low_bits(word >> (entry & 255), entry >> 8 & 255);
 #endif
+    return (uint64_t{entry >> 24} << (entry >> 8 & 63)) | rest;
+}
+
+// The same, and the word loses these bits.
+template <typename T>
+INLINE T take_one(uint64_t& word, Entry entry) {
+    const T value = static_cast<T>(value_of(word, entry));
     word >>= entry >> 16 & 63;
-    return static_cast<T>((uint64_t{entry >> 24} << (entry >> 8 & 63)) | rest);
+    return value;
+}
+
+// Two values of a stream at once, where both fit the bits that are looked up: total | first << 8 | second << 16; 0 where
+// they do not. Returns whether nearly all do.
+INLINE bool make_pairs(const Entry* table, uint32_t* pairs) {
+    constexpr unsigned size = 1u << kMaxCode;
+    unsigned missing = 0;
+    for (unsigned word = 0; word < size; ++word) {
+        const Entry first = table[word], second = table[word >> (first >> 16 & 63)];
+        const unsigned total = (first >> 16 & 255) + (second >> 16 & 255);
+        const uint64_t a = value_of(word, first), b = value_of(word >> (first >> 16 & 63), second);
+        const bool fits = total > 0 && total <= kMaxCode && a < 256 && b < 256;
+        pairs[word] = fits ? total | static_cast<uint32_t>(a) << 8 | static_cast<uint32_t>(b) << 16 : 0;
+        missing += !fits;
+    }
+    return missing < size / 12;
 }
 
 template <typename T, bool many>
@@ -162,6 +191,12 @@ bool take_tokens_of(Stream* streams, std::size_t steps, const Contexts& contexts
         const std::size_t context = many ? contexts.context[level(recent[lane], contexts.shift)] : 0;
         return table[(context << table_bits) + (word & mask)];
     };
+    constexpr std::size_t kWorthPairs = 1024;  // steps
+    uint32_t pairs[std::size_t{1} << kMaxCode];
+    std::size_t all_bits = 0;
+    for (std::size_t q = 0; q < kStreams; ++q) all_bits += streams[q].bits;
+    const bool short_codes = !many && sizeof(T) == 2 && steps >= kWorthPairs && all_bits < 3 * kLanes * steps;
+    const bool by_pairs = short_codes && make_pairs(table, pairs);
     std::size_t t = 0;
     const uint8_t* const data = streams[0].data;  // the others follow: one pointer is enough for four streams
     std::size_t starts[kStreams];
@@ -176,7 +211,31 @@ bool take_tokens_of(Stream* streams, std::size_t steps, const Contexts& contexts
         if (safe == 0) break;
         std::size_t a0 = starts[0] + streams[0].at, a1 = starts[1] + streams[1].at;
         std::size_t a2 = starts[2] + streams[2].at, a3 = starts[3] + streams[3].at;
-        for (const std::size_t last = t + safe; t < last; ++t) {
+        const std::size_t last = t + safe;
+        for (; by_pairs && t < last; ++t) {
+            T* const out = z + t * kLanes;
+            const auto two = [&](std::size_t& at, std::size_t lane) INLINE_LAMBDA {
+                uint64_t word = load<uint64_t>(data + at / 8) >> at % 8;
+                const uint32_t pair = pairs[word & mask];
+                unsigned total = pair & 255;
+                if (total != 0) {
+                    out[lane] = static_cast<T>(pair >> 8 & 255);
+                    out[lane + 4] = static_cast<T>(pair >> 16);
+                } else {
+                    const Entry first = table[word & mask];
+                    out[lane] = take_one<T>(word, first);
+                    const Entry second = table[word & mask];
+                    out[lane + 4] = take_one<T>(word, second);
+                    total = ((first >> 16) + (second >> 16)) & 255;
+                }
+                at += total;
+            };
+            two(a0, 0);
+            two(a1, 1);
+            two(a2, 2);
+            two(a3, 3);
+        }
+        for (; t < last; ++t) {
             T* const out = z + t * kLanes;
             const auto one = [&](uint64_t& word, std::size_t lane) INLINE_LAMBDA {
                 const Entry entry = entry_of(word, lane);

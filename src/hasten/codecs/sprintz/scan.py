@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,16 @@ def read_header(source: Source) -> Header:
     """
     found = parse_header(source.some(0, HEADER.size), source.size)
     if isinstance(found, int):
-        found = parse_header(source.read(0, found), source.size)
+        whole = bytes(source.read(0, found))
+        found = _parsed(whole) if found < 1024 else parse_header(whole, found)
     assert isinstance(found, Header)
-    return found
+    return replace(found, meta=dict(found.meta)) if found.meta else found
+
+
+@lru_cache(maxsize=64)
+def _parsed(whole: bytes) -> Header | int:
+    """Small files of one kind have the same header."""
+    return parse_header(whole, len(whole))
 
 
 def read_chunk(source: Source, header: Header, at: int, limit: int, length: int | None = None) -> tuple[ChunkHead, Any]:
@@ -139,16 +147,19 @@ def read_index(source: Source, header: Header, limit: int) -> Index:
     if bytes(block[:4]) != INDEX_MAGIC or crc32c(block[:-4], header.crc) != int.from_bytes(block[-4:], "little"):
         raise CorruptError(trailer.index, "the index does not fit its checksum")
     entries = np.frombuffer(block[8:-4], dtype)
-    rows = np.cumsum(np.concatenate([[0], entries["nrows"]]), dtype=np.int64)
-    lengths = entries["length"].astype(np.int64)
-    ends = header.size + np.cumsum(lengths + (CHUNK_HEAD.size + 4))
-    if len(entries) and not (entries["nrows"].min() >= 1 and entries["nrows"].max() <= header.chunk_rows):
+    counts, lengths = entries["nrows"].astype(np.int64), entries["length"].astype(np.int64)
+    rows, ends = np.zeros(len(entries) + 1, np.int64), np.full(len(entries) + 1, header.size, np.int64)
+    np.add.accumulate(counts, out=rows[1:])
+    np.add.accumulate(lengths + (CHUNK_HEAD.size + 4), out=ends[1:])
+    ends[1:] += header.size
+    most = int(counts.max()) if len(counts) else 1
+    if len(counts) and not (counts.min() >= 1 and most <= header.chunk_rows):
         raise CorruptError(trailer.index, "the index has chunks of impossible size")
-    if len(entries) and int(entries["nrows"].max()) * header.row_bytes > limit:
+    if len(counts) and most * header.row_bytes > limit:
         raise CorruptError(trailer.index, f"the index has chunks of more than the {limit} bytes allowed")
-    if rows[-1] != trailer.rows or (ends[-1] if len(ends) else header.size) != trailer.index:
+    if rows[-1] != trailer.rows or ends[-1] != trailer.index:
         raise CorruptError(trailer.index, "the index does not fit the chunks")
-    return Index(ends - lengths - (CHUNK_HEAD.size + 4), rows, lengths, entries)
+    return Index(ends[:-1], rows, lengths, entries)
 
 
 def pack_index(header: Header, entries: bytes) -> bytes:

@@ -6,6 +6,8 @@ are float64, added in an order that the format fixes, so that every machine writ
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from hasten._core import dispatch
@@ -18,6 +20,7 @@ from .table import Table
 __all__ = ["chunk_entry", "column_entries", "entry_dtype", "fill_stats", "fold", "record_dtype", "sums"]
 
 
+@lru_cache(maxsize=64)
 def record_dtype(dtype: np.dtype) -> np.dtype:
     """The entry of one column."""
     name = "<u1" if dtype.kind == "b" else stored_dtype(dtype).newbyteorder("<")
@@ -29,10 +32,15 @@ def record_dtype(dtype: np.dtype) -> np.dtype:
 
 def entry_dtype(header: Header) -> np.dtype:
     """The entry of one chunk: rows, bytes of the body, and the entries of its columns."""
-    if len(header.dtypes) == 1:
-        stats = np.dtype((record_dtype(header.dtypes[0]), (header.ncols,)))
+    return _entry_dtype(header.dtypes, header.ncols)
+
+
+@lru_cache(maxsize=64)
+def _entry_dtype(dtypes: tuple[np.dtype, ...], ncols: int) -> np.dtype:
+    if len(dtypes) == 1:
+        stats = np.dtype((record_dtype(dtypes[0]), (ncols,)))
     else:
-        stats = np.dtype([(str(j), record_dtype(dtype)) for j, dtype in enumerate(header.dtypes)])
+        stats = np.dtype([(str(j), record_dtype(dtype)) for j, dtype in enumerate(dtypes)])
     return np.dtype([("nrows", "<u4"), ("length", "<u4"), ("stats", stats)])
 
 
