@@ -16,7 +16,7 @@ NATIVE := $(if $(wildcard $(VENV)/.develop),,CMakeLists.txt $(wildcard src/haste
 PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 DEMO := runs/demo
 
-.PHONY: help demo test lint docs sanitize develop clean
+.PHONY: help demo test lint docs sanitize fuzz develop clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,6 +52,17 @@ sanitize: $(VENV)/.dev ## build and run the native tests with ASan and UBSan
 	PYTHONPATH=$(SANITIZED):$$site PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	LD_PRELOAD="$$($$cxx -print-file-name=libasan.so):$$($$cxx -print-file-name=libstdc++.so.6)" \
 	$(BIN)/python -S -m pytest --capture=no tests/_native
+
+# EXECUTIONS inputs in all, the same ones for the same SEED: fuzz/README.md. CXX=clang++ builds the libFuzzer targets too.
+EXECUTIONS ?= 1000000
+SEED ?= 1
+FUZZ := build/fuzz
+fuzz: $(VENV)/.dev ## build and run the fuzz targets with ASan and UBSan (EXECUTIONS=1000000 SEED=1)
+	$(BIN)/cmake -S . -B $(FUZZ) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DHASTEN_FUZZ=ON > /dev/null
+	$(BIN)/cmake --build $(FUZZ)
+	cd $(FUZZ) && for share in decode_tsz:2 decode_v0:2 roundtrip_tsz:1; do \
+	  fuzz/fuzz_$${share%:*} --seed $(SEED) --executions $$(($(EXECUTIONS) * $${share#*:} / 5)) || exit 1; \
+	done
 
 develop: $(VENV)/.dev ## install so that an edited C++ file is rebuilt at the next import
 	$(HERE) $(INSTALL) --no-build-isolation --no-deps -Cbuild-dir='build/{wheel_tag}' -Ceditable.rebuild=true \
