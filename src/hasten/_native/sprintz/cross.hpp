@@ -45,7 +45,7 @@ public:
         for (std::size_t j = 0; j < columns.size(); ++j) {
             for (std::size_t c = j - std::min(j, kNear); c <= j; ++c) {
                 double sum = 0;
-                if (columns[c].itemsize == columns[j].itemsize) {
+                if (columns[c].itemsize == columns[j].itemsize && differences[c].size() == differences[j].size()) {
                     for (std::size_t i = 0; i < differences[j].size(); ++i) sum += differences[j][i] * differences[c][i];
                 }
                 products_[j].push_back(sum);
