@@ -174,7 +174,8 @@ std::vector<Bytes> seeds() {
         for (int predictor = -1; predictor < sprintz::kPredictors; ++predictor) {
             for (int entropy = -1; entropy < 3; ++entropy) {
                 for (std::size_t log2 = 0; log2 < 4; ++log2) {
-                    add(20 + random.below(300), log2, 1 + random.below(3), false, {effort, predictor, entropy, true});
+                    const std::size_t rows = 20 + random.below(300), columns = 1 + random.below(3);
+                    add(rows, log2, columns, false, {effort, predictor, entropy, true});
                 }
             }
         }
@@ -182,7 +183,7 @@ std::vector<Bytes> seeds() {
     for (std::size_t k = 0; k < 12; ++k) {
         add(256 + random.below(64), 1 + k % 2, 4, true, {sprintz::Effort::max, -1, -1, true});        // references
         add(2100 + random.below(400), k % 4, 1, false, {sprintz::Effort::max, -1, -1, true});         // contexts
-        add(random.below(20), k % 4, 1 + random.below(4), false, {sprintz::Effort::max, 7, 2, true});  // hardly any rows
+        add(2 * k, k % 4, 1 + k / 3, false, {sprintz::Effort::max, 7, 2, true});                       // hardly any rows
     }
     check(seen);
     return found;

@@ -132,7 +132,7 @@ std::vector<Bytes> seeds() {
     }
     for (const std::size_t size : {0, 4, 400, 4000, 131072, 131076}) {
         Bytes data(size);
-        for (uint8_t& byte : data) byte = static_cast<uint8_t>(random.below(2) * random.below(5));
+        for (uint8_t& byte : data) byte = static_cast<uint8_t>(random.below(2) ? random.below(5) : 0);
         found.push_back(seed(8, 0, size / 4, coded(data)));
         found.push_back(seed(8, 0, size / 4, coded(Bytes(size, 9))));
     }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -16,13 +17,23 @@ public:
     // Room for `count` T, and kSlack bytes; what is in it is anything.
     template <typename T>
     T* take(std::size_t count) {
-        const std::size_t bytes = (count * sizeof(T) + kSlack + 63) / 64 * 64;
         if (used_ == pieces_.size()) pieces_.push_back({nullptr, 0});
         Piece& piece = pieces_[used_];
+#if defined(HASTEN_SANITIZED)
+        // Anew each time, with its end where it belongs, and other bytes in it: who reads what was never written gets
+        // another result each time.
+        static uint8_t anything = 0;
+        const std::size_t exact = count * sizeof(T) + kSlack;
+        piece.memory.reset(new uint64_t[(exact + 7) / 8]);
+        std::memset(piece.memory.get(), ++anything, (exact + 7) / 8 * 8);
+        piece.size = exact;
+#else
+        const std::size_t bytes = (count * sizeof(T) + kSlack + 63) / 64 * 64;
         if (piece.size < bytes) {
             piece.memory.reset(new uint64_t[bytes / 8]);
             piece.size = bytes;
         }
+#endif
         ++used_;
         return reinterpret_cast<T*>(piece.memory.get());
     }
