@@ -11,13 +11,21 @@ import numpy as np
 import pytest
 from tests.codecs.sprintz.container import same, sealed, walk
 
+from hasten._native import ext
 from hasten.codecs import sprintz
 from hasten.codecs.sprintz import CorruptError, compress, decompress, info, verify
 
 X = walk(40, 2)
 BUF = compress(X, chunk_rows=32, names=["a", "b"], rate=1.0)
 RECORDS = np.array([(k, k / 3, k % 2, k) for k in range(70)], [("a", "i8"), ("b", "f4"), ("c", "?"), ("t", "M8[s]")])
-MUTANTS = 20_000
+CODED = [  # arrays of which the kernels make codes, references, a palette, a mask
+    (walk(300, 3), {"profile": "max"}),
+    (walk(300, 1, "i8").cumsum(axis=0), {"profile": "balanced"}),
+    (np.cumsum(walk(300, 2), axis=1), {"profile": "max", "predictor": "nlms2", "entropy": "rice"}),
+    (walk(300, 2, "u1") % 16 * 14, {"profile": "max", "entropy": "classes"}),
+    (np.ma.array(walk(300, 2), mask=walk(300, 2) % 3 == 0), {"profile": "max", "predictor": "lpc"}),
+]
+MUTANTS = 10_000  # of whole files; 80,000 bodies in tests/_native/test_sprintz_mutants.py
 
 
 def harmless(data: bytes, x: np.ndarray) -> bool:
@@ -86,12 +94,14 @@ def mutant(data: bytes, generator: np.random.Generator) -> bytes:
 
 def test_mutants():
     generator = np.random.default_rng(0)
-    files = [(BUF, X), (compress(RECORDS, chunk_rows=32), RECORDS)]
+    files = [(BUF, X), (compress(RECORDS, chunk_rows=32), RECORDS), *((compress(x, **how), x) for x, how in CODED)]
     with peak(1 << 20):
         for k in range(MUTANTS // 100):
-            harmless(mutant(files[k % 2][0], generator), files[k % 2][1])
+            data, x = files[k % len(files)]
+            harmless(mutant(data, generator), x)
     for k in range(MUTANTS):
-        harmless(mutant(files[k % 2][0], generator), files[k % 2][1])
+        data, x = files[k % len(files)]
+        harmless(mutant(data, generator), x)
 
 
 @contextlib.contextmanager
@@ -121,6 +131,28 @@ def test_mutants_whose_checksums_fit(monkeypatch):
                 except CorruptError:
                     seen["error"] += 1
     assert min(seen.values()) > 400
+
+
+@pytest.mark.skipif(ext is None, reason="no compiled module")
+def test_codes_that_somebody_made_on_purpose():
+    generator = np.random.default_rng(2)
+    seen = {"rows": 0, "error": 0}
+    for x, how in CODED:
+        data = compress(x, **how)
+        first = data.index(b"\xabTSC") + 32  # the body of the only chunk
+        end = first + struct.unpack_from("<I", data, first - 12)[0]
+        for _ in range(400):
+            changed = bytearray(data)
+            for _ in range(generator.integers(1, 4)):
+                at = int(generator.integers(first, end if generator.random() < 0.5 else min(end, first + 80)))
+                changed[at] = generator.integers(256)
+            try:
+                decompress(sealed(bytes(changed)))
+                seen["rows"] += 1
+            except CorruptError as error:
+                assert first <= error.offset <= end
+                seen["error"] += 1
+    assert min(seen.values()) > 200
 
 
 READS = (
