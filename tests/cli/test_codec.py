@@ -457,7 +457,7 @@ def test_bench_as_a_table(hasten: Hasten, tsz: Path) -> None:
     _, out, _ = hasten("bench", "x.tsz", "--codecs", "tsz,zlib", "--rows", "0:100")
     lines = out.splitlines()
     assert lines[0] == "x.tsz: 100x2 values, 400 bytes"
-    assert [line.split()[0] for line in lines[2:]] == ["codec", "tsz-fast", "zlib-6"]
+    assert [line.split()[0] for line in lines[2:]] == ["codec", "tsz-fast", "tsz-balanced", "tsz-max", "zlib-6"]
 
 
 @pytest.mark.usefixtures("hurried")

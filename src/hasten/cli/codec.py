@@ -34,7 +34,7 @@ def compress(
     file: File,
     *,
     out: Out = None,
-    profile: Literal["auto", "fast"] = "auto",
+    profile: Literal["auto", "fast", "balanced", "max"] = "auto",
     max_error: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     chunk_rows: int | None = None,
     format: Format | None = None,  # noqa: A002
@@ -57,7 +57,7 @@ def compress(
     out
         The compressed file (default: the file's name with .tsz), or - for standard output.
     profile
-        How much work goes into a smaller file. There is only fast so far.
+        How much work goes into a smaller file: fast, balanced or max. Default: balanced.
     max_error
         By how much floats may be off, such as 0.01; for each column with commas between: 0.01,none,0.5. Default: not
         at all.

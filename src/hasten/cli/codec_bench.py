@@ -29,7 +29,7 @@ __all__ = ["Candidate", "Result", "bench", "candidates", "measure"]
 
 SAMPLE_BYTES = 1 << 24  # of rows, unless told otherwise
 SECONDS, RUNS = 0.4, 3  # at least so long and so often, for each figure
-PROFILES = ("fast",)
+PROFILES = ("fast", "balanced", "max")
 
 
 @dataclass(frozen=True)

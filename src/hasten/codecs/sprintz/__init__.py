@@ -8,14 +8,14 @@ column:
   and adds a frame with a Huffman stage of our own, since a published stream names neither its width nor its length.
 - `device` reads what a microcontroller writes with `include/tsz_encoder.h`, a C99 encoder of less than 1 KB of memory.
 - `tsz` files hold tables: `compress`, `decompress`, `Writer`, `open`. Each column of a chunk is a record of its own
-  (planar.py), so any rows of any columns can be read alone; every byte is under a checksum; rows that `flush` returned
+  (records.py), so any rows of any columns can be read alone; every byte is under a checksum; rows that `flush` returned
   for survive a crash; `min`, `max`, `sum` and `crossings` are answered from an index where that is possible.
 - `WindowDataset` gives windows of such files to PyTorch's `DataLoader`; `from_arrow` writes them from data frames.
 
 Differences from the published codec, in `tsz` files: any integers, floats, bool and points in time; blocks of 32 values
-of one column; data that do not shrink are stored; lengths, limits and checksums everywhere. What is lost: nothing; the
-records of `tsz` are packed in NumPy so far, with the predictors none, delta and delta2 and without an entropy stage.
-Where only ratio or speed counts, take pcodec or zstd for now (`hasten codec bench` shows all three on a file of yours).
+of one column, or eight runs of it side by side; more predictors, chosen on a sample; prediction from other columns;
+Rice and Huffman codes of residuals; data that do not shrink are stored; lengths, limits and checksums everywhere.
+`hasten codec bench` compares with pcodec, zstd and others on a file of yours.
 """
 
 from __future__ import annotations

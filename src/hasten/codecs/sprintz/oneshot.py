@@ -34,14 +34,19 @@ def compress(
     Args:
         x: (rows,) or (rows, columns), or a structured array of shape (rows,). (u)int8 to 64, float32, float64, bool,
             datetime64 or timedelta64, any strides and byte order. Missing values: a masked array.
-        profile: "fast"; "auto" is fast. There are no others yet.
-        predictor: What is subtracted from each value: "none", "delta" or "delta2"; "auto": chosen for each column and
-            chunk.
-        entropy: "none": differences are packed at the width of the largest of 32; "auto" is that. There are no others
-            yet.
-        cross: Of no effect yet: each column is predicted alone.
+        profile: How much is tried for fewer bytes. "fast": differences of neighbours, packed; decodes at several GB/s.
+            "balanced", which "auto" is: also linear prediction, few values as their ranks, multiples of a unit, and
+            codes of bits. "max": also predictors that learn, prediction from other columns, contexts, and zstd for what
+            repeats itself (if it is installed); encodes some ten times slower.
+        predictor: What a value is expected to be, in each column and chunk: "none", "delta" (the value before),
+            "delta2" (on the line through two), "lpc" (a sum of up to 16), "nlms1", "nlms2" or "nlms4" (the last
+            differences, with weights that learn), "fire" (a learned share of the last difference; of more than 16 bits
+            delta). "auto": the best on a sample.
+        entropy: "none": differences are packed at the width of the largest of 32. "rice": in unary and bits. "classes":
+            Huffman codes of how large they are, and bits. "auto": whatever is smallest.
+        cross: False: no column is predicted from others. "auto": in profile "max", where it helps.
         chunk_rows: Rows that are compressed together and decoded together, a multiple of 32; None: about 64 KiB of
-            each column.
+            each column, 128 KiB of a single one. Larger chunks are a little smaller, and faster to read as a whole.
         max_error: None: every value comes back bit for bit. A number: floats may come back off by less than that,
             each of them, whatever the data; NaN and infinities come back bit for bit, a zero may lose its sign, and
             columns of other dtypes are lossless. A list: a number or None for each column. Chunks that would not be
