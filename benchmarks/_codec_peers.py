@@ -1,179 +1,265 @@
-"""Codecs to compare, each with the columns one behind the other and into memory that is there already, where it can."""
+"""The codecs of the codec table, each at its best settings, with one thread.
+
+A codec gets contiguous pieces in one of its layouts: `col`, all columns of an array one behind the other (the
+transposition is not timed); `row`, rows one behind the other; `columns`, each column alone. Its output goes to memory
+that is there already, where its binding can do that (not lz4's). Codecs of bytes see the memory of a piece as it lies;
+those that subtract first do it along time, with NumPy, and that is timed.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from hasten._core import dispatch
+from hasten._core.checks import near
 from hasten.codecs import sprintz
+from hasten.codecs.sprintz import v0
+from hasten.codecs.sprintz.encode import PROFILES
 
-__all__ = ["Codec", "all_codecs"]
+__all__ = ["MEMCPY", "PLANAR", "Codec", "Loaded", "catalogue", "choose", "flat", "pieces"]
 
-CHUNK_ROWS = 131072  # of tsz: its peers see whole columns
-Pack = Callable[[np.ndarray], Any]
-Unpack = Callable[[Any, np.ndarray], Any]  # packed, array to fill
+PLANAR, MEMCPY = "tsz-planar-delta", "memcpy"  # what the claims of speed are about
+Pack = Callable[[np.ndarray, np.ndarray], Any]
+Unpack = Callable[[Any, np.ndarray, np.ndarray], Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A codec that is there. Both functions get memory of the size and order of a piece to do with as they like."""
+
+    pack: Pack  # (piece, room) -> what was made of it
+    unpack: Unpack  # (that, out, room) -> the bytes, or None if they are in `out`
 
 
 @dataclass(frozen=True)
 class Codec:
-    """Of one array: bytes that have a length, and back into an array of the same layout."""
+    """A codec with its settings; `load` imports what it needs.
+
+    `package` is the distribution whose version counts. With `by` "ratio" the layout of the best ratio is taken, with
+    "speed" the fastest one. `refuses` says why a dtype cannot be had.
+    """
 
     name: str
-    settings: str
-    version: str
-    pack: Pack
-    unpack: Unpack
-    takes: Callable[[np.ndarray], bool] = lambda part: True
+    package: str
+    load: Callable[[], Loaded]
+    settings: dict[str, Any] = field(default_factory=dict)
+    layouts: tuple[str, ...] = ("col", "row")
+    by: str = "ratio"
+    refuses: Callable[[np.dtype], str | None] = lambda dtype: None
 
 
-def all_codecs() -> Iterator[Codec | tuple[str, str]]:
-    """Every codec; of those that are not installed a name and the reason."""
-    yield _memcpy()
-    yield from _ours()
-    for name, make in (("zstandard", _zstd), ("lz4.block", _lz4), ("blosc2", _blosc2), ("pcodec", _pcodec)):
-        try:
-            module = importlib.import_module(name)
-        except ImportError:
-            yield name, "not installed"
+def catalogue() -> dict[str, Codec]:
+    """All codecs by their names."""
+    return {one.name: one for one in [*_tsz(), *_v0(), *_zstd(), *_lz4(), *_blosc2(), *_pcodec(), _memcpy()]}
+
+
+def choose(known: dict[str, Codec], wanted: list[str] | None) -> list[Codec]:
+    """The codecs whose names begin like these; without any, all.
+
+    Raises:
+        ValueError: A name that none begins with.
+    """
+    for name in wanted or ():
+        if not any(one.startswith(name) for one in known):
+            text = f"--codecs: expected beginnings of {', '.join(known)}, got {name!r}. {near(name, known)}"
+            raise ValueError(text)
+    return [one for name, one in known.items() if wanted is None or name.startswith(tuple(wanted))]
+
+
+def pieces(arrays: list[np.ndarray], layout: str) -> list[np.ndarray]:
+    """Arrays as contiguous pieces of shape (rows, columns) or (rows,), time along axis 0 whatever the layout.
+
+    >>> [piece.flags.f_contiguous for piece in pieces([np.zeros((3, 2))], "col")]
+    [True]
+    """
+    if layout == "col":
+        return [np.asfortranarray(one) for one in arrays]
+    if layout == "row":
+        return [np.ascontiguousarray(one) for one in arrays]
+    return [np.ascontiguousarray(column) for one in arrays for column in (one.T if one.ndim == 2 else [one])]
+
+
+def flat(piece: np.ndarray) -> np.ndarray:  # (values,)
+    """The values of a piece as they lie in memory."""
+    return piece.ravel("K")
+
+
+def _module(name: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it imports
+        return importlib.import_module(name)
+
+
+# ---- ours
+
+
+def _tsz() -> list[Codec]:
+    """Our profiles; and differences at the width of the largest of 32, which the claims of speed are about."""
+    settings = {f"tsz-{name}": {"profile": name} for name in PROFILES if name != "auto"}
+    settings[PLANAR] = {"profile": "fast", "predictor": "delta", "entropy": "none", "cross": False}
+    return [_one_tsz(name, {**some, "checksum": True, "threads": 1}) for name, some in settings.items()]
+
+
+def _one_tsz(name: str, settings: dict[str, Any]) -> Codec:
+    def unpack(packed: bytes, out: np.ndarray, room: np.ndarray) -> None:
+        sprintz.decompress(packed, out=out, threads=1)
+
+    loaded = Loaded(lambda piece, room: sprintz.compress(piece, **settings), unpack)
+    return Codec(name, "hasten", lambda: loaded, settings, by="speed")
+
+
+def _v0() -> list[Codec]:
+    """Published Sprintz streams, and our frame around them with its Huffman stage and checksums."""
+    return [_one_v0(predictor, huffman) for huffman in (False, True) for predictor in ("delta", "fire")]
+
+
+def _one_v0(predictor: str, huffman: bool) -> Codec:
+    def unpack(packed: bytes, out: np.ndarray, room: np.ndarray) -> None:
+        if huffman:
+            v0.unpack(packed, out=out)
         else:
-            yield from make(module)
+            v0.decompress(packed, out.dtype, predictor, out=out)
 
+    def refuses(dtype: np.dtype) -> str | None:
+        if dtype.kind not in "iu" or dtype.itemsize > 2:
+            return "integers of 8 and 16 bits only"
+        return None if dispatch.native_available() else "too slow without compiled kernels"
 
-def _flat(part: np.ndarray) -> np.ndarray:
-    """The bytes as they lie: column after column."""
-    return part.reshape(-1, order="F").view(np.uint8)
+    compress = v0.pack if huffman else v0.compress
+    loaded = Loaded(lambda piece, room: compress(piece, predictor), unpack)
+    settings = {"predictor": predictor, "huffman": huffman, "checksum": huffman}
+    name = f"v0-{predictor}{'+huffman' * huffman}"
+    return Codec(name, "hasten", lambda: loaded, settings, ("row",), refuses=refuses)
 
 
 def _memcpy() -> Codec:
-    def unpack(packed: np.ndarray, out: np.ndarray) -> None:
-        np.copyto(out, packed)
+    def pack(piece: np.ndarray, room: np.ndarray) -> np.ndarray:
+        np.copyto(flat(room), flat(piece))
+        return room
 
-    return Codec("memcpy", "", np.__version__, lambda part: part.copy(order="F"), unpack)
+    def unpack(packed: np.ndarray, out: np.ndarray, room: np.ndarray) -> None:
+        np.copyto(flat(out), flat(packed))
+
+    return Codec(MEMCPY, "numpy", lambda: Loaded(pack, unpack), layouts=("col",))
 
 
-def _ours() -> Iterator[Codec]:
-    from hasten.codecs.sprintz.encode import PROFILES
+# ---- peers
 
-    def unpack(packed: bytes, out: np.ndarray) -> None:
-        sprintz.decompress(packed, out=out)
 
-    version = importlib.metadata.version("hasten")
-    ways: list[tuple[str, dict[str, Any]]] = [
-        (f"tsz-{profile}", {"profile": profile, "chunk_rows": CHUNK_ROWS}) for profile in PROFILES if profile != "auto"
+def _zstd() -> list[Codec]:
+    plain = [Codec(f"zstd-{n}", "zstandard", lambda n=n: _load_zstd(n), {"level": n}) for n in (1, 3, 9)]
+    settings = {"differences": "along time, by NumPy, timed"}
+    return plain + [
+        Codec(f"delta+zstd-{n}", "zstandard", lambda n=n: _after_differences(_load_zstd(n)), {"level": n, **settings})
+        for n in (3, 9)
     ]
-    ways.append(("tsz", {}))
-    delta = {"profile": "fast", "predictor": "delta", "entropy": "none", "chunk_rows": 1 << 20}
-    ways.append(("tsz-delta-planar", delta))
-    for name, how in ways:
-        said = ", ".join(f"{key}={value}" for key, value in how.items())
-        yield Codec(name, said, version, lambda part, how=how: sprintz.compress(part, **how), unpack)
-    for predictor in ("delta", "fire"):
-        for huffman in (False, True):
-            yield _v0(predictor, huffman, version)
 
 
-def _v0(predictor: str, huffman: bool, version: str) -> Codec:
-    from hasten.codecs.sprintz import v0
+def _load_zstd(level: int) -> Loaded:
+    zstandard = _module("zstandard")
+    compressor, decompressor = zstandard.ZstdCompressor(level=level), zstandard.ZstdDecompressor()
 
-    def rows(part: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(part).view(f"u{part.itemsize}")
+    def unpack(packed: bytes, out: np.ndarray, room: np.ndarray) -> None:
+        if decompressor.stream_reader(packed).readinto(flat(out).view(np.uint8)) != out.nbytes:
+            raise RuntimeError("zstd: less came back than went in")
 
-    def pack(part: np.ndarray) -> Any:
-        return v0.pack(rows(part), predictor=predictor, huffman=huffman)
-
-    def unpack(packed: Any, out: np.ndarray) -> None:
-        out.view(f"u{out.itemsize}")[...] = v0.unpack(packed).reshape(out.shape)
-
-    name = f"v0-{predictor}" + "+huffman" * huffman
-    return Codec(name, "framed; row-major", version, pack, unpack, lambda part: part.itemsize < 3)
+    return Loaded(lambda piece, room: compressor.compress(flat(piece)), unpack)
 
 
-def _zstd(zstd: Any) -> Iterator[Codec]:
-    unpacker = zstd.ZstdDecompressor()
+def _after_differences(inner: Loaded) -> Loaded:
+    """A codec of what each value adds to the one before it, as unsigned integers that wrap around."""
 
-    def unpack(packed: bytes, out: np.ndarray) -> None:
-        with unpacker.stream_reader(packed) as reader:
-            reader.readinto(memoryview(_flat(out)))
+    def words(piece: np.ndarray) -> np.ndarray:
+        return piece.view(f"u{piece.itemsize}")
 
-    for level in (1, 3, 9):
-        packer = zstd.ZstdCompressor(level=level)
-        yield Codec(f"zstd-{level}", "", zstd.__version__, lambda part, p=packer: p.compress(_flat(part).data), unpack)
+    def pack(piece: np.ndarray, room: np.ndarray) -> Any:
+        whole, differences = words(piece), words(room)
+        differences[:1] = whole[:1]
+        np.subtract(whole[1:], whole[:-1], out=differences[1:])
+        return inner.pack(room, room)
 
-    def undelta(packed: bytes, out: np.ndarray) -> None:
-        unpack(packed, out)
-        whole = out.view(f"u{out.itemsize}")
-        np.cumsum(whole, axis=0, dtype=whole.dtype, out=whole)
+    def unpack(packed: Any, out: np.ndarray, room: np.ndarray) -> None:
+        inner.unpack(packed, room, room)
+        np.cumsum(words(room), axis=0, dtype=words(room).dtype, out=words(out))
 
-    for level in (3, 9):
-        packer = zstd.ZstdCompressor(level=level)
-        yield Codec(
-            f"delta+zstd-{level}", "differences timed", zstd.__version__,
-            lambda part, p=packer: p.compress(_flat(_differences(part)).data), undelta,
-        )  # fmt: skip
+    return Loaded(pack, unpack)
 
 
-def _differences(part: np.ndarray) -> np.ndarray:
-    whole = part.view(f"u{part.itemsize}")
-    found = whole.copy(order="F")
-    found[1:] -= whole[:-1]
-    return found
+def _lz4() -> list[Codec]:
+    def load() -> Loaded:
+        lz4 = _module("lz4.block")
+        return Loaded(
+            lambda piece, room: lz4.compress(flat(piece), store_size=False),
+            lambda packed, out, room: lz4.decompress(packed, uncompressed_size=out.nbytes),
+        )
+
+    return [Codec("lz4", "lz4", load, {"mode": "default"})]
 
 
-def _lz4(lz4: Any) -> Iterator[Codec]:
-    def unpack(packed: bytes, out: np.ndarray) -> None:
-        _flat(out)[...] = np.frombuffer(lz4.decompress(packed), np.uint8)
+def _blosc2() -> list[Codec]:
+    """Level 9 with lz4 has the better ratio; level 5 with zstd is zstd's level 9."""
+    return [
+        _one_blosc2(shuffle, codec, level) for codec, level in (("lz4", 9), ("zstd", 5))
+        for shuffle in ("shuffle", "bitshuffle")
+    ]  # fmt: skip
 
-    yield Codec(
-        "lz4", "default", importlib.metadata.version("lz4"), lambda part: lz4.compress(_flat(part).data), unpack
+
+def _one_blosc2(shuffle: str, codec: str, level: int) -> Codec:
+    def load() -> Loaded:
+        blosc2 = _module("blosc2")
+        settings = {
+            "codec": blosc2.Codec[codec.upper()], "clevel": level, "filters": [blosc2.Filter[shuffle.upper()]],
+            "filters_meta": [0], "nthreads": 1,
+        }  # fmt: skip
+        return Loaded(
+            lambda piece, room: blosc2.compress2(flat(piece), typesize=piece.itemsize, **settings),
+            lambda packed, out, room: blosc2.decompress2(packed, dst=flat(out), nthreads=1),
+        )
+
+    said = {"codec": codec, "filter": shuffle, "clevel": level, "typesize": "of the dtype", "nthreads": 1}
+    return Codec(f"blosc2-{shuffle}+{codec}-{level}", "blosc2", load, said)
+
+
+def _pcodec() -> list[Codec]:
+    """Levels with what pcodec detects itself; and its linear prediction, which it does not try by itself."""
+    settings: dict[str, dict[str, Any]] = {f"pcodec-{n}": {"level": n, "delta": "auto"} for n in (0, 4, 8)}
+    settings["pcodec-8+conv32"] = {"level": 8, "delta": "conv1", "order": 32}
+    layouts = ("columns", "col", "row")
+
+    def narrow(dtype: np.dtype) -> str | None:
+        return None if dtype.itemsize < 8 else "linear prediction of at most 32 bits only"
+
+    return [
+        Codec(name, "pcodec", lambda some=some: _load_pcodec(**some), {**some, "enable_8_bit": "for 8 bits"}, layouts,
+              refuses=narrow if "order" in some else Codec.refuses)
+        for name, some in settings.items()
+    ]  # fmt: skip
+
+
+def _load_pcodec(level: int, delta: str, order: int = 0) -> Loaded:
+    pcodec = _module("pcodec")
+    spec = pcodec.DeltaSpec.try_conv1(order) if delta == "conv1" else pcodec.DeltaSpec.auto()
+    wide, narrow = (
+        pcodec.ChunkConfig(compression_level=level, delta_spec=spec, enable_8_bit=bits == 8) for bits in (16, 8)
     )
+    compress, decompress = pcodec.standalone.simple_compress, pcodec.standalone.simple_decompress_into
 
+    def pack(piece: np.ndarray, room: np.ndarray) -> bytes:
+        try:
+            return compress(flat(piece), narrow if piece.itemsize == 1 else wide)
+        except BaseException as error:  # a panic of Rust is no Exception; conv1 has one where a page is short
+            if type(error).__name__ == "PanicException":
+                raise RuntimeError(f"panic: {error}") from None
+            raise
 
-def _blosc2(blosc2: Any) -> Iterator[Codec]:
-    def unpack(packed: Any, out: np.ndarray) -> None:
-        blosc2.decompress2(packed, dst=_flat(out), nthreads=1)
+    def unpack(packed: bytes, out: np.ndarray, room: np.ndarray) -> None:
+        decompress(packed, flat(out))
 
-    for codec in ("LZ4", "ZSTD"):
-        for filters in ("SHUFFLE", "BITSHUFFLE"):
-            how = {
-                "codec": getattr(blosc2.Codec, codec), "clevel": 5, "filters": [getattr(blosc2.Filter, filters)],
-                "filters_meta": [0], "nthreads": 1,
-            }  # fmt: skip
-            yield Codec(
-                f"blosc2-{filters.lower()}+{codec.lower()}", "clevel=5, nthreads=1", blosc2.__version__,
-                lambda part, how=how: blosc2.compress2(_flat(part), typesize=part.itemsize, **how), unpack,
-            )  # fmt: skip
-
-
-def _pcodec(pcodec: Any) -> Iterator[Codec]:
-    one = pcodec.standalone
-
-    def columns(part: np.ndarray) -> list[np.ndarray]:
-        return [part] if part.ndim == 1 else list(part.T)
-
-    def unpack(packed: Any, out: np.ndarray) -> None:
-        for piece, column in zip(packed.pieces, columns(out), strict=True):
-            one.simple_decompress_into(piece, column)
-
-    for level in (0, 4, 8):
-        config = pcodec.ChunkConfig(compression_level=level)
-
-        def pack(part: np.ndarray, config: Any = config) -> _Pieces:
-            return _Pieces([one.simple_compress(column, config) for column in columns(part)])
-
-        yield Codec(
-            f"pcodec-{level}", "a column at a time", importlib.metadata.version("pcodec"), pack, unpack,
-            lambda part: part.itemsize > 1,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Pieces:
-    pieces: list[bytes]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.pieces))
+    return Loaded(pack, unpack)

@@ -1,147 +1,182 @@
-"""Ratio and speed of codecs on time series: hasten's tsz and published Sprintz against what one would use otherwise.
+"""Ratio and speed of the codecs on sensor data: one line for each data set and codec.
 
-    python benchmarks/codec_table.py --json --data DIR      one line for each data set and codec
-    python benchmarks/codec_table.py --sets mitbih,ptb --codecs tsz,pcodec
-    python benchmarks/codec_table.py --claims LINES         what such lines say of our claims
+    python benchmarks/codec_table.py --json --data DIR                everything
+    python benchmarks/codec_table.py --sets native walk_16            what the claims are about, as tables
+    python benchmarks/codec_table.py --record DIR --claims            lines into DIR, then what is held and what missed
+    python benchmarks/codec_table.py --claims DIR/codec_table.jsonl   the same of lines that are there
 
-One thread, in memory. Codecs take turns within a data set; a figure is the median of `--rounds` rounds, in each of
-which the calls are repeated for `--seconds`. Every codec gets the columns one behind the other without paying for it,
-and decompresses into memory that is there already where it offers that. Every result is compared with the data before
-anything is timed. GB are 10^9 bytes of the raw data. tsz includes its checksums and index; its chunks have 131,072
-rows, but for "tsz", which has the default ones, and "tsz-delta-planar" (2^20), which is there for its speed.
+`ratio` is raw over compressed bytes, headers and checksums included; `compress_gbps` and `decompress_gbps` are raw
+bytes per second / 1e9. One thread. Every codec must give the very bytes back before it is timed. The layout of a peer
+is the one of the best ratio, found in a pilot that is not timed; ours is the faster one of `col` and `row`, for
+compression and decompression together. Then the codecs of a set take turns, the order turned round every round; a
+figure is the mean of as many calls as take `--seconds-per-figure`. The speeds are medians over the rounds by the clock,
+their intervals order statistics of 95 % (of fewer than six rounds: the least and the largest), `_cpu_gbps` the medians
+by CPU time. `cpu_share` is CPU time over time by the clock: well below 1, other work had the core, and the speeds are
+none; above 1, a codec had several threads. Sets that fit into a cache stay in it: their speeds are no speeds of memory.
+
+A line with `skipped` says why there are no numbers: a peer that is not installed (`pip install --group peers`, and the
+extra `zstd`), or a dtype that a codec has not. `_codec_sets.py` has the data, `_codec_peers.py` the codecs,
+`_codec_claims.py` the claims.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.metadata
 import json
 import os
-import statistics
+import platform
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+import _codec_peers
+import _codec_sets
 import numpy as np
-from _codec_peers import Codec, all_codecs
-from _codec_sets import NATIVE, SETS, load
-from _record import emit
+from _codec_claims import judge
+from _codec_measure import WRONG, Candidate, Times, median_interval, prepare, take_turns
+from _codec_peers import Codec
+from _codec_sets import DataSet, describe
+from _record import command, host
+
+import hasten
+from hasten._core import dispatch
+
+FILE = "codec_table.jsonl"
+ALONE = (0.97, 1.03)  # a cpu_share outside is worth a warning
+
+Line = dict[str, Any]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--data", default=os.environ.get("HASTEN_DATA"))
-    parser.add_argument("--sets", default=",".join(SETS), help="with commas between")
-    parser.add_argument("--codecs", default="", help="only those whose names begin so, with commas between")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.06, help="of each figure in each round, at least")
-    parser.add_argument("--claims", default=None, metavar="LINES", help="a file that --json wrote; nothing is measured")
-    options = parser.parse_args()
-    if options.claims:
-        return claims([json.loads(line) for line in Path(options.claims).read_text().splitlines()])
-    folder = Path(options.data) if options.data else None
-    wanted = tuple(filter(None, options.codecs.split(",")))
-    for name in options.sets.split(","):
-        try:
-            parts = load(name, folder)
-        except FileNotFoundError as error:
-            print(f"skipped: {error}", file=sys.stderr)
-            continue
-        report(name, parts, chosen(wanted), options)
-    return 0
+def measure(one: DataSet, codecs: list[Codec], options: argparse.Namespace) -> Iterator[Line]:
+    """The lines of a set, once all its codecs are measured."""
+    arrays = [part[: options.rows] for part in one.load()]
+    memory: dict[str, Any] = {}
+    prepared = [prepare(codec, arrays, memory) for codec in codecs]
+    candidates = [found for found in prepared if isinstance(found, Candidate)]
+    times = iter(take_turns(candidates, options.repeats, options.seconds_per_figure))
+    raw = sum(part.nbytes for part in arrays)
+    for codec, found in zip(codecs, prepared, strict=True):
+        figures = {"ratio": None, "compress_gbps": None, "decompress_gbps": None, "n": 0, "skipped": found}
+        if isinstance(found, Candidate):
+            figures = {**speeds(raw, next(times)), "ratio": raw / found.size(), "n": options.repeats,
+                       "compressed_bytes": found.size(), "layout": found.layout}  # fmt: skip
+        yield {
+            "claim": "codec table", "set": one.name, "arm": codec.name, "value": figures["ratio"],
+            "unit": "raw bytes per compressed byte", "interval": None, **figures, "raw_bytes": raw,
+            "data": describe(arrays), "about": one.about, "group": one.group, "settings": codec.settings,
+            "seconds_per_figure": options.seconds_per_figure, "threads": 1, "isa": dispatch.isa(), "host": host(),
+            "versions": versions(codec), "command": command(),
+        }  # fmt: skip
 
 
-def chosen(wanted: tuple[str, ...]) -> list[Codec]:
-    """The codecs that are installed and asked for; the others are named."""
-    found = []
-    for codec in all_codecs():
-        if isinstance(codec, tuple):
-            print(f"skipped: {codec[0]}: {codec[1]}", file=sys.stderr)
-        elif not wanted or codec.name.startswith(wanted):
-            found.append(codec)
+def speeds(raw: int, times: dict[str, Times]) -> Line:
+    """Medians, intervals and all runs, in GB/s."""
+    fields: Line = {}
+    for name, pairs in times.items():
+        runs, cpu_runs = ([raw / max(pair[k], 1e-12) / 1e9 for pair in pairs] for k in (0, 1))
+        fields[f"{name}_gbps"], fields[f"{name}_interval"] = median_interval(runs)
+        fields[f"{name}_cpu_gbps"], _ = median_interval(cpu_runs)
+        fields[f"{name}_runs"] = [round(run, 5) for run in runs]
+    every = [pair for pairs in times.values() for pair in pairs]
+    fields["cpu_share"] = round(sum(cpu for _, cpu in every) / sum(wall for wall, _ in every), 4)
+    return fields
+
+
+def versions(codec: Codec) -> dict[str, str]:
+    """Of what the figure depends on."""
+    found = {"python": platform.python_version(), "numpy": np.__version__, "hasten": hasten.__version__}
+    if codec.package not in found:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[codec.package] = importlib.metadata.version(codec.package)
     return found
 
 
-def report(name: str, parts: list[np.ndarray], codecs: list[Codec], options: argparse.Namespace) -> None:
-    """Check and time all codecs on one data set."""
-    raw = sum(part.nbytes for part in parts)
-    outs = [np.empty_like(part) for part in parts]
-    packed: dict[str, list[Any]] = {}
-    for codec in list(codecs):
-        if not all(codec.takes(part) for part in parts):
-            codecs.remove(codec)
+def table(lines: list[Line]) -> str:
+    """The lines of a set in aligned columns."""
+    first = lines[0]
+    rows = [f"\n{first['set']}: {first['about']} ({first['data']}, {first['raw_bytes'] / 1e6:.2f} MB)",
+            f"  {'codec':<24}{'ratio':>9}{'compress GB/s':>16}{'decompress GB/s':>17}  layout"]  # fmt: skip
+    for line in lines:
+        if line["ratio"] is None:
+            rows.append(f"  {line['arm']:<24}        -  {line['skipped']}")
             continue
-        packed[codec.name] = [codec.pack(part) for part in parts]
-        for data, part, out in zip(packed[codec.name], parts, outs, strict=True):
-            out.fill(0)
-            codec.unpack(data, out)
-            if out.tobytes() != part.tobytes():
-                raise AssertionError(f"{codec.name} gives other values back of {name}")
-    times: dict[str, tuple[list[float], list[float]]] = {codec.name: ([], []) for codec in codecs}
-    for turn in range(options.rounds):
-        for codec in codecs if turn % 2 == 0 else reversed(codecs):
-            forth, back = times[codec.name]
-            forth.append(seconds(lambda c=codec: [c.pack(part) for part in parts], options.seconds))
-            pieces = packed[codec.name]
-            back.append(
-                seconds(
-                    lambda c=codec, p=pieces: [c.unpack(d, o) for d, o in zip(p, outs, strict=True)], options.seconds
-                )
-            )
-    for codec in codecs:
-        forth, back = ([raw / t / 1e9 for t in ts] for ts in times[codec.name])
-        ratio = 1.0 if codec.name == "memcpy" else raw / sum(map(len, packed[codec.name]))
-        line(name, codec, raw, ratio, forth, back, options)
+        figures = f"{line['ratio']:>9.3f}{line['compress_gbps']:>16.3f}{line['decompress_gbps']:>17.3f}"
+        rows.append(f"  {line['arm']:<24}{figures}  {line['layout']}")
+    return "\n".join(rows)
 
 
-def line(
-    name: str, codec: Codec, raw: int, ratio: float, forth: list[float], back: list[float], options: argparse.Namespace
-) -> None:
-    if not options.json:
-        speed = f"{statistics.median(forth):8.3f} {statistics.median(back):8.3f} GB/s"
-        print(f"{name:<12} {codec.name:<24} {ratio:8.3f} {speed}")
-        return
-    emit(
-        True, claim=f"codec, {name}", arm=codec.name, value=ratio, unit="raw bytes per compressed byte", ratio=ratio,
-        compress_gbps=statistics.median(forth), decompress_gbps=statistics.median(back), raw_bytes=raw, threads=1,
-        compress_runs=[round(x, 4) for x in forth], decompress_runs=[round(x, 4) for x in back], n=len(forth),
-        settings=codec.settings, version=codec.version,
-    )  # fmt: skip
+def run(sets: list[DataSet], codecs: list[Codec], options: argparse.Namespace, record: TextIO | None) -> list[Line]:
+    """Measure, and print each set as soon as it is done."""
+    lines: list[Line] = []
+    for one in sets:
+        if reason := one.missing():
+            print(f"{one.name} is left out: {reason}", file=sys.stderr)
+            continue
+        found = list(measure(one, codecs, options))
+        lines += found
+        for file in [sys.stdout] * options.json + [record] * (record is not None):
+            for line in found:
+                print(json.dumps(line), file=file, flush=True)
+        if not options.json or options.summary:
+            print(table(found), file=sys.stderr if options.json else sys.stdout, flush=True)
+    return lines
 
 
-def seconds(work: Callable[[], Any], least: float) -> float:
-    """Of one call, on average over calls that take `least` seconds together."""
-    calls, spent = 0, 0.0
-    while spent < least:
-        begun = time.perf_counter()
-        work()
-        spent += time.perf_counter() - begun
-        calls += 1
-    return spent / calls
+def warn(lines: list[Line]) -> None:
+    """Say on standard error what the numbers lack."""
+    absent = {line["skipped"] for line in lines if "is not there" in (line.get("skipped") or "")}
+    for reason in sorted(absent):
+        print(f"left out: {reason}", file=sys.stderr)
+    disturbed = [f"{line['set']} {line['arm']} ({line['cpu_share']:.2f})" for line in lines
+                 if line["ratio"] is not None and not ALONE[0] <= line["cpu_share"] <= ALONE[1]]  # fmt: skip
+    if disturbed:
+        some = ", ".join(disturbed[:8]) + ", ..." * (len(disturbed) > 8)
+        print(f"not alone on one core: {len(disturbed)} of {len(lines)} lines, {some}", file=sys.stderr)
 
 
-def claims(lines: list[dict[str, Any]]) -> int:
-    """Print what lines say of the claims; 1 if one is missed."""
-    found = {(line["claim"].split(", ")[1], line["arm"]): line for line in lines}
-    checks: list[tuple[str, float, float]] = []
-    for name in NATIVE:
-        mine, peer = found.get((name, "tsz-balanced")), found.get((name, "pcodec-8"))
-        if mine and peer:
-            checks.append((f"{name}: ratio of balanced over pcodec-8's", mine["ratio"] / peer["ratio"], 0.97))
-            for what, least in (("compress", 5.0), ("decompress", 1.0)):
-                speeds = mine[f"{what}_gbps"] / peer[f"{what}_gbps"]
-                checks.append((f"{name}: speed to {what} over pcodec-8's", speeds, least))
-    if best := found.get(("ptb", "tsz-max")):
-        checks.append(("ptb: ratio of max", best["ratio"], 3.5))
-    if (planar := found.get(("walk", "tsz-delta-planar"))) and (copy := found.get(("walk", "memcpy"))):
-        least = min(7.0, 0.65 * copy["decompress_gbps"])
-        checks.append(("walk: GB/s to decompress delta planar", planar["decompress_gbps"], least))
-        checks.append(("walk: GB/s to compress delta planar", planar["compress_gbps"], 2.0))
-    for what, value, least in checks:
-        print(f"{'held  ' if value >= least else 'MISSED'} {what}: {value:.3f}, at least {least:g} wanted")
-    return int(any(value < least for _, value, least in checks))
+def arguments(given: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="lines on standard output, not tables")
+    parser.add_argument("--data", type=Path, default=os.environ.get("HASTEN_DATA"), help="folder; else HASTEN_DATA")
+    parser.add_argument("--record", type=Path, help=f"folder to write {FILE} to")
+    parser.add_argument("--sets", nargs="+", help="names, or native, quantised, floats, synthetic")
+    parser.add_argument("--codecs", nargs="+", help="beginnings of names")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds")
+    parser.add_argument("--seconds-per-figure", type=float, default=0.03)
+    parser.add_argument("--rows", type=int, help="of each array at most; for a trial")
+    parser.add_argument("--summary", action="store_true", help="with --json: the tables, too, on standard error")
+    parser.add_argument("--claims", nargs="*", type=Path, metavar="FILE", help="judge the claims; of files: do not run")
+    options = parser.parse_args(given)
+    options.data = None if options.data is None else Path(options.data)
+    if options.repeats < 1 or (options.rows or 1) < 1:
+        parser.error("expected at least one round and one row")
+    return options
+
+
+def main(given: list[str] | None = None) -> int:
+    options = arguments(given)
+    if options.claims:
+        lines = [json.loads(line) for path in options.claims for line in path.read_text().splitlines()]
+    else:
+        sets = _codec_sets.choose(_codec_sets.catalogue(options.data), options.sets)
+        codecs = _codec_peers.choose(_codec_peers.catalogue(), options.codecs)
+        with contextlib.ExitStack() as stack:
+            record = None
+            if options.record is not None:
+                options.record.mkdir(parents=True, exist_ok=True)
+                record = stack.enter_context(open(options.record / FILE, "x"))  # a record is never overwritten
+            lines = run(sets, codecs, options, record)
+        warn(lines)
+    if options.claims is not None:
+        for verdict in judge(lines):
+            print(json.dumps(verdict.fields()) if options.json else verdict.text())
+    wrong = [line for line in lines if WRONG in (line.get("skipped") or "")]
+    for line in wrong:
+        print(f"{line['set']} {line['arm']}: {line['skipped']}", file=sys.stderr)
+    return 1 if wrong or not lines else 0
 
 
 if __name__ == "__main__":

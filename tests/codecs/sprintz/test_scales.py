@@ -78,7 +78,7 @@ def test_any_lattice(factor, offset, seed):
     found = lattice(numbers)
     assert found is not None
     rule = Rule(*found, rounded=True)
-    assert (rule.values(rule.numbers(numbers), numbers.dtype) == numbers).mean() > 0.99
+    assert (rule.values(rule.numbers(numbers), numbers.dtype) == numbers).mean() > 0.9  # the rest are exceptions
 
 
 def test_no_lattice():

@@ -144,9 +144,9 @@ Choice<T> choose(const Kernels& kernels, const Options& options, const T* v, std
         attempt(simple(p), 0);
         return best;
     }
-    // What takes longer to decode must save something: in "balanced" a twentieth.
+    // What takes longer to decode must save something: in "balanced" a thirtieth.
     for (const Predictor p : {Predictor::delta, Predictor::none, Predictor::delta2}) attempt(simple(p), 0.001);
-    attempt_linear(8, options.effort == Effort::max ? 0.005 : 0.05 * best.bits);
+    attempt_linear(8, options.effort == Effort::max ? 0.005 : best.bits / 30);
     if (options.effort == Effort::max) {
         attempt_linear(16, 0.005);
         attempt_linear(4, 0.0);
