@@ -101,9 +101,21 @@ def _module(name: str) -> Any:
 
 
 def _tsz() -> list[Codec]:
-    """Our profiles; and differences at the width of the largest of 32, which the claims of speed are about."""
-    settings = {f"tsz-{name}": {"profile": name} for name in PROFILES if name != "auto"}
-    settings[PLANAR] = {"profile": "fast", "predictor": "delta", "entropy": "none", "cross": False}
+    """Our profiles, and the settings that are the defaults: chunks small enough to be read alone.
+
+    The peers take whole columns at once; so that the two can be compared, the profiles have chunks of many rows. Last,
+    differences at the width of the largest of 32, which the claims of speed are about, in one chunk.
+    """
+    profiles = [name for name in PROFILES if name != "auto"]
+    settings: dict[str, dict[str, Any]] = {f"tsz-{name}": {"profile": name, "chunk_rows": 1 << 17} for name in profiles}
+    settings["tsz"] = {}
+    settings[PLANAR] = {
+        "profile": "fast",
+        "predictor": "delta",
+        "entropy": "none",
+        "cross": False,
+        "chunk_rows": 1 << 22,
+    }
     return [_one_tsz(name, {**some, "checksum": True, "threads": 1}) for name, some in settings.items()]
 
 

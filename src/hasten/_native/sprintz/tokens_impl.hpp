@@ -102,7 +102,27 @@ void put_tokens_of(const T* z, std::size_t steps, const uint8_t* of, std::size_t
             direct[c * kDirect + a] = (code.bits | (a & ((1u << raw) - 1)) << code.length) << 8 | (code.length + raw);
         }
     }
+    // Where nearly all are below 32, two codes come out of one table.
+    constexpr unsigned kTiny = 32;
+    uint32_t pairs[kTiny * kTiny];
+    unsigned tiny = 0;  // of 2^kMaxCode, how much of what the code expects is that small
+    for (unsigned a = 0; a < kTiny; ++a) tiny += codes[0][a].length ? (1u << kMaxCode) >> codes[0][a].length : 0;
+    const bool by_pairs = !many && sizeof(T) == 2 && steps >= 1024 && tiny >= (1u << kMaxCode) / 64 * 63;
+    if (by_pairs) {
+        for (unsigned a = 0; a < kTiny; ++a) {
+            for (unsigned b = 0; b < kTiny; ++b) {
+                const Code first = codes[0][a], second = codes[0][b];
+                const uint32_t bits = first.bits | static_cast<uint32_t>(second.bits) << first.length;
+                pairs[a * kTiny + b] = bits << 8 | (first.length + second.length);
+            }
+        }
+    }
     Writer w0{ends[0]}, w1{ends[1]}, w2{ends[2]}, w3{ends[3]};
+    const auto tiny_pair = [&](Writer& out, const T* at) INLINE_LAMBDA {
+        const uint32_t pair = pairs[at[0] * kTiny + at[4]];
+        out.put(pair >> 8, pair & 255);
+        out.flush();
+    };
     const auto both = [&](Writer& out, std::size_t i) INLINE_LAMBDA {  // two residuals that stand in the table
         const std::size_t one = many ? of[i] * kDirect : 0, other = many ? of[i + 4] * kDirect : 0;
         const uint32_t first = direct[one + z[i]], second = direct[other + z[i + 4]];
@@ -119,7 +139,12 @@ void put_tokens_of(const T* z, std::size_t steps, const uint8_t* of, std::size_t
         out.flush();
     };
     for (std::size_t i = 0; i < steps * kLanes; i += kLanes) {
-        if (all_below<kDirect>(z + i, kLanes)) {
+        if (by_pairs && all_below<kTiny>(z + i, kLanes)) {
+            tiny_pair(w0, z + i);
+            tiny_pair(w1, z + i + 1);
+            tiny_pair(w2, z + i + 2);
+            tiny_pair(w3, z + i + 3);
+        } else if (all_below<kDirect>(z + i, kLanes)) {
             both(w0, i);
             both(w1, i + 1);
             both(w2, i + 2);
