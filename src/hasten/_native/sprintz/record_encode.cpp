@@ -412,7 +412,7 @@ constexpr std::size_t kFewRows = 256;  // below, a table of codes does not pay
 template <typename X>
 Bytes encode_column(const Kernels& kernels, const Options& options, const std::vector<const uint8_t*>& columns,
                     std::size_t j, std::size_t n, const Crossing* crossing, Scratch& scratch) {
-    const X* const x = reinterpret_cast<const X*>(columns[j]);
+    const X* x = reinterpret_cast<const X*>(columns[j]);
     const bool simple = options.predictor < 0 || options.predictor <= static_cast<int>(Predictor::delta2);
     const bool codes = options.entropy > 0 || (options.entropy < 0 && options.effort != Effort::fast);
     Bytes best = stored(x, 0);
@@ -420,6 +420,10 @@ Bytes encode_column(const Kernels& kernels, const Options& options, const std::v
     if (simple && (!codes || (options.entropy < 0 && n < kFewRows))) {
         best = planar(kernels, x, n, options.predictor, scratch);
     } else {
+        const Scope scope(scratch);
+        X* const own = scratch.take<X>(n);  // ranks are looked up by value: nobody may change one meanwhile
+        std::copy_n(x, n, own);
+        x = own;
         Record record = lanes(kernels, options, x, n, References{}, scratch);
         if (options.effort == Effort::max && options.predictor < 0) {  // what "balanced" would do is the least
             Options less = options;
@@ -429,7 +433,6 @@ Bytes encode_column(const Kernels& kernels, const Options& options, const std::v
         }
         if constexpr (sizeof(X) == 2 || sizeof(X) == 4) {
             if (crossing) {
-                const Scope scope(scratch);
                 X* const y = scratch.take<X>(n);
                 for (std::size_t count = 1; count <= kMaxReferences; ++count) {
                     const References references = crossing->references(j, count);
