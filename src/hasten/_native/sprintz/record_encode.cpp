@@ -332,11 +332,6 @@ Choice<T> try_mapping(const Kernels& kernels, const Options& options, const X* x
     return choose(kernels, options, v, sample.steps(), z);
 }
 
-struct Record {
-    Bytes bytes;
-    double bits;  // of a value, as the sample says
-};
-
 template <typename X>
 std::size_t lane_bytes(const Mapped& mapped) {
     return std::max<std::size_t>(narrowest(mapped.span()), 2);
@@ -363,8 +358,8 @@ Mapped best_mapping(const Kernels& kernels, const Options& options, const X* x, 
 }
 
 template <typename X, typename T>
-Record lanes_as(const Kernels& kernels, const Options& options, const X* x, std::size_t n, const Mapped& mapped,
-                const References& references, Scratch& scratch) {
+Bytes lanes_as(const Kernels& kernels, const Options& options, const X* x, std::size_t n, const Mapped& mapped,
+               const References& references, Scratch& scratch) {
     const Scope scope(scratch);
     const std::size_t steps = steps_of(n);
     const Choice<T> choice = try_mapping<X, T>(kernels, options, x, n, mapped, scratch);
@@ -388,14 +383,13 @@ Record lanes_as(const Kernels& kernels, const Options& options, const X* x, std:
         for (std::size_t k = 0; k < p.order; ++k) append(out, static_cast<uint16_t>(p.coefficients[k]));
     }
     out.insert(out.end(), coded.bytes.begin(), coded.bytes.end());
-    return {std::move(out), choice.bits};
+    return out;
 }
 
 template <typename X>
-Record lanes(const Kernels& kernels, const Options& options, const X* x, std::size_t n, const References& references,
-             Scratch& scratch) {
+Bytes lanes(const Kernels& kernels, const Options& options, const X* x, std::size_t n, const References& references,
+            Scratch& scratch) {
     const Mapped mapped = best_mapping(kernels, options, x, n, references.count == 0, scratch);
-    Record record;
     switch (lane_bytes<X>(mapped)) {
         case 2: return lanes_as<X, uint16_t>(kernels, options, x, n, mapped, references, scratch);
         case 4:
@@ -404,7 +398,7 @@ Record lanes(const Kernels& kernels, const Options& options, const X* x, std::si
         default:
             if constexpr (sizeof(X) == 8) return lanes_as<X, uint64_t>(kernels, options, x, n, mapped, references, scratch);
     }
-    return record;
+    return {};
 }
 
 constexpr std::size_t kFewRows = 256;  // below, a table of codes does not pay
@@ -412,7 +406,7 @@ constexpr std::size_t kFewRows = 256;  // below, a table of codes does not pay
 template <typename X>
 Bytes encode_column(const Kernels& kernels, const Options& options, const std::vector<const uint8_t*>& columns,
                     std::size_t j, std::size_t n, const Crossing* crossing, Scratch& scratch) {
-    const X* const x = reinterpret_cast<const X*>(columns[j]);
+    const X* x = reinterpret_cast<const X*>(columns[j]);
     const bool simple = options.predictor < 0 || options.predictor <= static_cast<int>(Predictor::delta2);
     const bool codes = options.entropy > 0 || (options.entropy < 0 && options.effort != Effort::fast);
     Bytes best = stored(x, 0);
@@ -420,28 +414,30 @@ Bytes encode_column(const Kernels& kernels, const Options& options, const std::v
     if (simple && (!codes || (options.entropy < 0 && n < kFewRows))) {
         best = planar(kernels, x, n, options.predictor, scratch);
     } else {
-        Record record = lanes(kernels, options, x, n, References{}, scratch);
+        const Scope scope(scratch);
+        X* const own = scratch.take<X>(n);  // ranks are looked up by value: nobody may change one meanwhile
+        std::copy_n(x, n, own);
+        x = own;
+        best = lanes(kernels, options, x, n, References{}, scratch);
         if (options.effort == Effort::max && options.predictor < 0) {  // what "balanced" would do is the least
             Options less = options;
             less.effort = Effort::balanced;
-            Record other = lanes(kernels, less, x, n, References{}, scratch);
-            if (other.bytes.size() < record.bytes.size()) record = std::move(other);
+            Bytes other = lanes(kernels, less, x, n, References{}, scratch);
+            if (other.size() < best.size()) best = std::move(other);
         }
         if constexpr (sizeof(X) == 2 || sizeof(X) == 4) {
             if (crossing) {
-                const Scope scope(scratch);
                 X* const y = scratch.take<X>(n);
                 for (std::size_t count = 1; count <= kMaxReferences; ++count) {
                     const References references = crossing->references(j, count);
                     if (references.count != count) break;
                     subtract(kernels, x, columns, references, n, y);
-                    Record other = lanes(kernels, options, y, n, references, scratch);
-                    if (other.bytes.size() >= record.bytes.size()) break;
-                    record = std::move(other);
+                    Bytes other = lanes(kernels, options, y, n, references, scratch);
+                    if (other.size() >= best.size()) break;
+                    best = std::move(other);
                 }
             }
         }
-        best = std::move(record.bytes);
         // Widths follow what changes from block to block, and there is no table of codes.
         if (simple && options.entropy < 0 && planar_may_win(kernels, x, n, options.predictor, best.size())) {
             if (Bytes flat = planar(kernels, x, n, options.predictor, scratch); flat.size() <= best.size()) {
