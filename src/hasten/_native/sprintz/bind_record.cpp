@@ -51,7 +51,7 @@ nb::object corrupt(const Corrupt& error) { return nb::make_tuple(error.offset, e
 
 nb::object bind_decode(nb::handle body, std::size_t rows, const std::vector<std::size_t>& itemsizes, nb::sequence out,
                        const char* isa) {
-    const ByteView bytes(body);
+    const ByteView bytes(body, true);
     std::vector<Buffer> buffers;
     std::vector<Target> targets;
     for (const std::size_t itemsize : itemsizes) {
@@ -94,7 +94,7 @@ nb::object bind_decode(nb::handle body, std::size_t rows, const std::vector<std:
 }
 
 nb::object bind_decode_record(nb::handle record, nb::handle out, const char* isa) {
-    const ByteView bytes(record);
+    const ByteView bytes(record, true);
     const Buffer buffer(out, true);
     const Target target = {buffer.data(), buffer.stride(), buffer.itemsize()};
     const Kernels& kernels = kernels_for(require_isa(isa));

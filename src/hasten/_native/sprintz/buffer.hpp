@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace hasten::sprintz {
 
@@ -48,21 +49,28 @@ private:
     std::ptrdiff_t stride_ = 0;
 };
 
-// Bytes, whatever they are called.
+// Bytes, whatever they are called. Those that somebody could change while they are read are copied: what was checked has
+// to be what is decoded.
 class ByteView {
 public:
-    explicit ByteView(nb::handle from) {
+    explicit ByteView(nb::handle from, bool copy = false) {
         if (PyObject_GetBuffer(from.ptr(), &view_, PyBUF_SIMPLE) != 0) throw nb::python_error();
+        if (copy && !view_.readonly) copy_.assign(start(), start() + size());
+        data_ = copy_.empty() ? start() : copy_.data();
     }
     ByteView(const ByteView&) = delete;
     ByteView& operator=(const ByteView&) = delete;
     ~ByteView() { PyBuffer_Release(&view_); }
 
-    const uint8_t* data() const { return static_cast<const uint8_t*>(view_.buf); }
+    const uint8_t* data() const { return data_; }
     std::size_t size() const { return static_cast<std::size_t>(view_.len); }
 
 private:
+    const uint8_t* start() const { return static_cast<const uint8_t*>(view_.buf); }
+
     Py_buffer view_;
+    std::vector<uint8_t> copy_;
+    const uint8_t* data_ = nullptr;
 };
 
 }  // namespace hasten::sprintz

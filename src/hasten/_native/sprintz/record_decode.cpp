@@ -297,23 +297,21 @@ void get_values(const Kernels& kernels, Cursor& in, const Head& head, const Map<
     if (head.mapping == Mapping::palette) {
         if (lanes_of<T>(kernels).largest(v, values) >= map.values.size()) in.fail("a value that is not in the palette");
     }
-    const bool plain = head.mapping == Mapping::base;
-    move_of<X, T>(kernels).from_lanes(v, n, plain ? map.base : X{0}, x);
-    if (plain) return;
-    if (head.mapping == Mapping::affine) {
-        for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<X>(map.base + static_cast<uint64_t>(x[i]) * map.unit);
-    } else {
+    if (head.mapping == Mapping::palette) {  // not in x: others may see that, and change it
+        X* const ranks = scratch.take<X>(n);
+        move_of<X, T>(kernels).from_lanes(v, n, X{0}, ranks);
         const X* const palette = map.values.data();
         std::size_t i = 0;
         for (; i + 4 <= n; i += 4) {
-            const X a = palette[x[i]], b = palette[x[i + 1]], c = palette[x[i + 2]], d = palette[x[i + 3]];
-            x[i] = a;
-            x[i + 1] = b;
-            x[i + 2] = c;
-            x[i + 3] = d;
+            for (std::size_t k = 0; k < 4; ++k) x[i + k] = palette[ranks[i + k]];
         }
-        for (; i < n; ++i) x[i] = palette[x[i]];
+        for (; i < n; ++i) x[i] = palette[ranks[i]];
+        return;
     }
+    const bool plain = head.mapping == Mapping::base;
+    move_of<X, T>(kernels).from_lanes(v, n, plain ? map.base : X{0}, x);
+    if (plain) return;
+    for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<X>(map.base + static_cast<uint64_t>(x[i]) * map.unit);
 }
 
 // References come first in `columns`, already decoded.

@@ -42,10 +42,14 @@ public:
 
     // Gives back what few chunks need.
     void trim() {
-        constexpr std::size_t kKept = std::size_t{1} << 20;  // of a piece
+        std::size_t left = std::size_t{1} << 23;  // bytes that a thread keeps
         used_ = 0;
         for (Piece& piece : pieces_) {
-            if (piece.size > kKept) piece = {nullptr, 0};
+            if (piece.size > left) {
+                piece = {nullptr, 0};
+            } else {
+                left -= piece.size;
+            }
         }
     }
 

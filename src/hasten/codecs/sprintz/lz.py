@@ -78,16 +78,18 @@ def decode_zstd(record: memoryview, nrows: int, dtype: np.dtype, at: int) -> np.
         raise CorruptError(at + 2, f"a broken zstd frame ({error})") from None
     if len(data) != size:
         raise CorruptError(at + 2, f"a zstd frame of {len(data)} bytes, {size} expected")
+    little = dtype.newbyteorder("<")
     if not record[1]:
-        return np.frombuffer(data, dtype)
+        return np.frombuffer(data, little).astype(dtype, copy=False)
     whole = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, nrows)
-    return np.ascontiguousarray(whole.T).reshape(-1).view(dtype)
+    return np.ascontiguousarray(whole.T).reshape(-1).view(little).astype(dtype, copy=False)
 
 
 def _laid_out(values: np.ndarray, shuffle: int) -> bytes:
+    values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     if not shuffle:
         return values.tobytes()
-    return np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.itemsize).T.tobytes()
+    return values.view(np.uint8).reshape(-1, values.itemsize).T.tobytes()
 
 
 def _zstandard() -> Any:

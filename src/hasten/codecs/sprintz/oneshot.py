@@ -29,7 +29,10 @@ def compress(
     framing: bool = True, names: Any = None, units: Any = None, rate: float | None = None,
     meta: dict[str, Any] | None = None,
 ) -> bytes:  # fmt: skip
-    """Compress an array; the bytes are those of a `tsz` file, and the same for every machine and number of threads.
+    """Compress an array; the bytes are those of a `tsz` file.
+
+    They are the same for every number of threads and with every instruction set. Without the compiled module only
+    differences are packed, as in profile "fast"; profile "max" depends on the package zstandard and its version.
 
     Args:
         x: (rows,) or (rows, columns), or a structured array of shape (rows,). (u)int8 to 64, float32, float64, bool,
@@ -37,11 +40,11 @@ def compress(
         profile: How much is tried for fewer bytes. "fast": differences of neighbours, packed; decodes at several GB/s.
             "balanced", which "auto" is: also linear prediction, few values as their ranks, multiples of a unit, and
             codes of bits. "max": also predictors that learn, prediction from other columns, contexts, and zstd for what
-            repeats itself (if it is installed); encodes some ten times slower.
+            repeats itself (if it is installed; who reads that needs it too); encodes some ten times slower.
         predictor: What a value is expected to be, in each column and chunk: "none", "delta" (the value before),
             "delta2" (on the line through two), "lpc" (a sum of up to 16), "nlms1", "nlms2" or "nlms4" (the last
-            differences, with weights that learn), "fire" (a learned share of the last difference; of more than 16 bits
-            delta). "auto": the best on a sample.
+            differences, with weights that learn), "fire" (a learned share of the last difference). "auto": the best
+            on a sample. Where "lpc" finds no weights, and "fire" more than 16 bits, it is delta.
         entropy: "none": differences are packed at the width of the largest of 32. "rice": in unary and bits. "classes":
             Huffman codes of how large they are, and bits. "auto": whatever is smallest.
         cross: False: no column is predicted from others. "auto": in profile "max", where it helps.

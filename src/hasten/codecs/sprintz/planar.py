@@ -37,7 +37,7 @@ def encode_column(values: np.ndarray, predictor: str) -> bytes:
         values: (rows,) of an unsigned dtype: the bits of the column.
         predictor: One of `PLANAR_PREDICTORS`, or "auto": the one that needs the fewest bits on a sample.
     """
-    stored = bytes([STORED]) + np.ascontiguousarray(values).tobytes()
+    stored = bytes([STORED]) + values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
     if not len(values):
         return stored
     base, narrow = _narrow(values)
@@ -61,7 +61,7 @@ def decode_column(record: memoryview, nrows: int, dtype: np.dtype, at: int) -> n
     if record[0] == STORED:
         if len(record) != 1 + nrows * dtype.itemsize:
             raise CorruptError(at, f"{len(record) - 1} bytes of stored values, {nrows * dtype.itemsize} expected")
-        return np.frombuffer(record[1:], dtype)
+        return np.frombuffer(record[1:], dtype.newbyteorder("<")).astype(dtype, copy=False)
     number, bits, base = _parse_head(record, dtype, at)
     count = -(-nrows // BLOCK)
     payload = record[_HEAD.size + count :]
