@@ -53,7 +53,7 @@ sanitize: $(VENV)/.dev ## build and run the native tests with ASan and UBSan
 	LD_PRELOAD="$$($$cxx -print-file-name=libasan.so):$$($$cxx -print-file-name=libstdc++.so.6)" \
 	$(BIN)/python -S -m pytest --capture=no tests/_native
 
-# EXECUTIONS inputs in all, the same ones for the same SEED: fuzz/README.md. CXX=clang++ builds the libFuzzer targets too.
+# EXECUTIONS inputs in all, the same ones for the same SEED (fuzz/README.md). CXX=clang++ builds libFuzzer targets, too.
 EXECUTIONS ?= 1000000
 SEED ?= 1
 FUZZ := build/fuzz

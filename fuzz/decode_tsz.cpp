@@ -45,10 +45,11 @@ struct Outcome {
     std::optional<Corrupt> error;
 };
 
-std::optional<Corrupt> decode_single(const Case& given, const Exact& record, const Target& target, const Kernels& kernels) {
-    const Allowance limit(allowance(given.rows, {target}));
+std::optional<Corrupt> decode_single(const Exact& record, std::size_t rows, const Target& target,
+                                     const Kernels& kernels) {
+    const Allowance limit(allowance(rows, {target}));
     try {
-        sprintz::decode_record(record.data(), record.size(), given.rows, target, kernels);
+        sprintz::decode_record(record.data(), record.size(), rows, target, kernels);
         return std::nullopt;
     } catch (const Corrupt& error) {
         return error;
@@ -58,7 +59,7 @@ std::optional<Corrupt> decode_single(const Case& given, const Exact& record, con
 Outcome decode_all(const Case& given, const Exact& body, const Kernels& kernels) {
     Outcome found{given.places(given.single), {}, {}};
     if (given.single) {
-        found.error = decode_single(given, body, found.places[0].target(), kernels);
+        found.error = decode_single(body, given.rows, found.places[0].target(), kernels);
     } else {
         found.error = decode(body, given.rows, given.targets(found.places), kernels, found.others);
     }
@@ -69,7 +70,8 @@ Outcome decode_all(const Case& given, const Exact& body, const Kernels& kernels)
 
 bool same(const Outcome& a, const Outcome& b) {
     if (a.error || b.error) {
-        return a.error && b.error && a.error->offset == b.error->offset && std::strcmp(a.error->reason, b.error->reason) == 0;
+        return a.error && b.error && a.error->offset == b.error->offset &&
+               std::strcmp(a.error->reason, b.error->reason) == 0;
     }
     return a.others == b.others && std::equal(a.places.begin(), a.places.end(), b.places.begin(),
                                               [](const Place& x, const Place& y) { return x.holds(y); });
@@ -116,7 +118,8 @@ void check(const std::set<std::string>& seen) {
              {"kind ", {0, 1, 3}}, {"planar predictor ", {0, 1, 2}}, {"predictor ", {0, 1, 2, 3, 4, 5, 6, 7}},
              {"entropy ", {0, 1, 2}}, {"bits ", {16, 32, 64}}, {"mapping ", {0, 1, 2}}, {"references ", {0, 1, 2}}}) {
         for (const int number : numbers) {
-            require(seen.count(what + std::to_string(number)) == 1, ("no seed has " + what + std::to_string(number)).c_str());
+            const std::string wanted = what + std::to_string(number);
+            require(seen.count(wanted) == 1, ("no seed has " + wanted).c_str());
         }
     }
 }
@@ -147,7 +150,8 @@ std::vector<Bytes> seeds() {
     const Kernels& kernels = *all_kernels()[0];
     std::vector<Bytes> found;
     std::set<std::string> seen;
-    const auto add = [&](std::size_t rows, std::size_t log2, std::size_t columns, bool mixed, const sprintz::Options& options) {
+    const auto add = [&](std::size_t rows, std::size_t log2, std::size_t columns, bool mixed,
+                         const sprintz::Options& options) {
         std::vector<Place> places;
         std::vector<Column> from;
         for (std::size_t j = 0; j < columns; ++j) {
@@ -181,9 +185,9 @@ std::vector<Bytes> seeds() {
         }
     }
     for (std::size_t k = 0; k < 12; ++k) {
-        add(256 + random.below(64), 1 + k % 2, 4, true, {sprintz::Effort::max, -1, -1, true});        // references
-        add(2100 + random.below(400), k % 4, 1, false, {sprintz::Effort::max, -1, -1, true});         // contexts
-        add(2 * k, k % 4, 1 + k / 3, false, {sprintz::Effort::max, 7, 2, true});                       // hardly any rows
+        add(256 + random.below(64), 1 + k % 2, 4, true, {sprintz::Effort::max, -1, -1, true});  // references
+        add(2100 + random.below(400), k % 4, 1, false, {sprintz::Effort::max, -1, -1, true});   // contexts
+        add(2 * k, k % 4, 1 + k / 3, false, {sprintz::Effort::max, 7, 2, true});                // hardly any rows
     }
     check(seen);
     return found;

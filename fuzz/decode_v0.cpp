@@ -59,11 +59,12 @@ const char* stream(const Exact& data, bool fire, std::size_t most) {
         require(less.reason != nullptr, "a stream fits less room than it needs");
     }
     const Exact x(out.data(), found.elements * sizeof(T));
-    const Bytes again = encode(reinterpret_cast<const T*>(x.data()), found.elements / found.columns, found.columns, fire);
+    const std::size_t rows = found.elements / found.columns;
+    const Bytes again = encode(reinterpret_cast<const T*>(x.data()), rows, found.columns, fire);
     if (again.empty()) return nullptr;  // the format cannot hold the matrix
     const Exact back(x.size());
     const Outcome last = decode<T>(Exact(again.data(), again.size()), fire, back);
-    require(last.reason == nullptr && last.elements == found.elements && back == x, "what was decoded does not come back");
+    require(!last.reason && last.elements == found.elements && back == x, "what was decoded does not come back");
     return nullptr;
 }
 
@@ -95,7 +96,9 @@ Bytes matrix_stream(std::size_t rows, std::size_t columns, bool fire, Random& ra
     for (std::size_t j = 0; j < columns; ++j) {
         const auto values = series(static_cast<Series>(random.below(kSeries)), rows, sizeof(T), random);
         const std::size_t still = random.below(rows), end = still + random.below(rows - still + 1);
-        for (std::size_t i = 0; i < rows; ++i) x[i * columns + j] = static_cast<T>(values[i > still && i < end ? still : i]);
+        for (std::size_t i = 0; i < rows; ++i) {
+            x[i * columns + j] = static_cast<T>(values[i > still && i < end ? still : i]);
+        }
     }
     return encode(x.data(), rows, columns, fire);
 }
@@ -138,7 +141,8 @@ std::vector<Bytes> seeds() {
     }
     for (std::size_t k = 0; k < 60; ++k) {  // streams of a multiple of 4 bytes, in blocks
         const Bytes stream = matrix_stream<uint16_t>(16 * (1 + random.below(9)), 4, k & 1, random);
-        if (stream.size() % 4 == 0) found.push_back(seed(1 | (k & 1) << 1 | 12, 1 << 14, stream.size() / 4, coded(stream)));
+        const unsigned flags = 1 | (k & 1) << 1 | 12;
+        if (stream.size() % 4 == 0) found.push_back(seed(flags, 1 << 14, stream.size() / 4, coded(stream)));
     }
     return found;
 }

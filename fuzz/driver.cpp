@@ -33,7 +33,8 @@ void save() {
     if (saved || !current) return;
     saved = true;
     const std::string path = std::string("crash-") + name;
-    std::fprintf(stderr, "fuzz: %s, input %llu, is in ./%s\n", name, static_cast<unsigned long long>(number), path.c_str());
+    const auto input = static_cast<unsigned long long>(number);
+    std::fprintf(stderr, "fuzz: %s, input %llu, is in ./%s\n", name, input, path.c_str());
     if (std::FILE* const file = std::fopen(path.c_str(), "wb")) {
         std::fwrite(current->data(), 1, current->size(), file);
         std::fclose(file);
@@ -134,7 +135,8 @@ public:
 
     Bytes mutant(Random& random) const {
         Bytes out = inputs_[random.below(inputs_.size())];
-        for (std::size_t left = random.below(3) ? 1 : 1 + random.below(6); left > 0; --left) change(out, inputs_, random);
+        std::size_t left = random.below(3) ? 1 : 1 + random.below(6);
+        for (; left > 0; --left) change(out, inputs_, random);
         return out;
     }
     void consider(const Bytes& input, Random& random) {
@@ -161,14 +163,15 @@ void report(uint64_t executions, uint64_t seed, std::size_t seeds, double second
     const double rate = static_cast<double>(executions) / std::max(seconds, 1e-9);
     const auto number = [](uint64_t value) { return static_cast<unsigned long long>(value); };
     if (!json) {
-        std::printf("%-14s %llu executions (seed %llu, %zu seeds), %.0f/s: %llu ok, %llu refused for %zu reasons; at most "
-                    "%zu bytes at a time, %.0f %% of what is allowed\n",
+        std::printf("%-14s %llu executions (seed %llu, %zu seeds), %.0f/s: %llu ok, %llu refused for %zu reasons; "
+                    "at most %zu bytes at a time, %.0f %% of what is allowed\n",
                     name, number(executions), number(seed), seeds, rate, number(all.ok), number(refused),
                     all.refused.size(), all.most_bytes, static_cast<double>(all.thousandths) / 10);
         return;
     }
-    std::printf("{\"target\": \"%s\", \"executions\": %llu, \"seed\": %llu, \"seeds\": %zu, \"seconds\": %.1f, \"ok\": %llu, "
-                "\"refused\": %llu, \"most_bytes\": %zu, \"most_of_allowed\": %.3f, \"compiler\": \"%s\", \"reasons\": {",
+    std::printf("{\"target\": \"%s\", \"executions\": %llu, \"seed\": %llu, \"seeds\": %zu, \"seconds\": %.1f, "
+                "\"ok\": %llu, \"refused\": %llu, \"most_bytes\": %zu, \"most_of_allowed\": %.3f, "
+                "\"compiler\": \"%s\", \"reasons\": {",
                 name, number(executions), number(seed), seeds, seconds, number(all.ok), number(refused), all.most_bytes,
                 static_cast<double>(all.thousandths) / 1000, HASTEN_COMPILER);
     const char* comma = "";

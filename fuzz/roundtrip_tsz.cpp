@@ -18,7 +18,7 @@ public:
         for (std::size_t k = 0; k < bytes && size_; ++k, ++at_) value |= uint64_t{data_[at_ % size_]} << 8 * k;
         return value;
     }
-    uint64_t step() { return static_cast<uint64_t>(int64_t{static_cast<int8_t>(next(1))}); }
+    uint64_t step(int64_t part = 1) { return static_cast<uint64_t>(int64_t{static_cast<int8_t>(next(1))} / part); }
 
 private:
     const uint8_t* data_;
@@ -33,10 +33,13 @@ void fill(Place& place, std::size_t rows, std::size_t itemsize, unsigned kind, u
         switch (kind) {
             case 0: x = data.next(itemsize); break;
             case 1: x += data.step(); break;
-            case 2: x += d += data.step() / 32; break;
+            case 2: x += d += data.step(32); break;
             case 3: x = parameter + (parameter % 32 + 2) * data.next(itemsize > 4 ? 4 : 1 + itemsize / 4); break;
             case 4: x = palette[data.next(1) % 16]; break;
-            case 5: x = earlier.empty() ? x : (earlier[parameter % earlier.size()].get(i) * (parameter + 1) >> 4) + data.step() / 32; break;
+            case 5:
+                if (!earlier.empty()) x = earlier[parameter % earlier.size()].get(i) * (parameter + 1) >> 4;
+                x += data.step(32);
+                break;
             case 6: break;
             default: x = data.next(1) % 32 ? 0 : data.next(itemsize);
         }
@@ -78,7 +81,8 @@ std::vector<Bytes> seeds() {
         Bytes seed = {static_cast<uint8_t>(k), static_cast<uint8_t>(k / 3), static_cast<uint8_t>(random.next()),
                       static_cast<uint8_t>(random.next()), static_cast<uint8_t>(k % 8 ? 0 : random.next()),
                       static_cast<uint8_t>(random.next())};
-        for (std::size_t left = 10 + random.below(400); left > 0; --left) seed.push_back(static_cast<uint8_t>(random.next()));
+        const std::size_t size = 10 + random.below(400);
+        while (seed.size() < size) seed.push_back(static_cast<uint8_t>(random.next()));
         found.push_back(std::move(seed));
     }
     return found;
@@ -117,7 +121,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     }
     const std::vector<Bytes> records = encode(columns, rows, options, *kernels[0]);
     for (std::size_t j = 0; j < count_columns; ++j) {
-        require(records[j].size() <= (columns[j].data ? 1 + rows * columns[j].itemsize : 0), "a record longer than its values");
+        const std::size_t most = columns[j].data ? 1 + rows * columns[j].itemsize : 0;
+        require(records[j].size() <= most, "a record longer than its values");
     }
     const Bytes body = body_of(records);
     for (const Kernels* const each : kernels) {

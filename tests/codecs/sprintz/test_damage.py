@@ -18,12 +18,14 @@ from hasten.codecs.sprintz import CorruptError, compress, decompress, info, veri
 X = walk(40, 2)
 BUF = compress(X, chunk_rows=32, names=["a", "b"], rate=1.0)
 RECORDS = np.array([(k, k / 3, k % 2, k) for k in range(70)], [("a", "i8"), ("b", "f4"), ("c", "?"), ("t", "M8[s]")])
-CODED = [  # arrays of which the kernels make codes, references, a palette, a mask
+CODED = [  # arrays of which codes are made, references, a palette, a mask, integers of decimals
     (walk(300, 3), {"profile": "max"}),
     (walk(300, 1, "i8").cumsum(axis=0), {"profile": "balanced"}),
     (np.cumsum(walk(300, 2), axis=1), {"profile": "max", "predictor": "nlms2", "entropy": "rice"}),
     (walk(300, 2, "u1") % 16 * 14, {"profile": "max", "entropy": "classes"}),
     (np.ma.array(walk(300, 2), mask=walk(300, 2) % 3 == 0), {"profile": "max", "predictor": "lpc"}),
+    (np.round(walk(300, 2) * 0.01, 2), {"profile": "balanced"}),
+    (np.sin(walk(300, 2).astype("f4")), {"profile": "max"}),
 ]
 MUTANTS = 10_000  # of whole files; 80,000 bodies in tests/_native/test_sprintz_mutants.py
 

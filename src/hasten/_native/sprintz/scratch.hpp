@@ -22,7 +22,7 @@ public:
 #if defined(HASTEN_SANITIZED)
         // Anew each time, with its end where it belongs, and other bytes in it: who reads what was never written gets
         // another result each time.
-        static uint8_t anything = 0;
+        static thread_local uint8_t anything = 0;
         const std::size_t exact = count * sizeof(T) + kSlack;
         piece.memory.reset(new uint64_t[(exact + 7) / 8]);
         std::memset(piece.memory.get(), ++anything, (exact + 7) / 8 * 8);
