@@ -286,3 +286,16 @@ def test_more_effort_is_not_for_nothing():
     swing = (500 * np.sin(np.arange(8192) / 20) + g.normal(0, 3, 8192)).astype("i2").view("u2")
     fast, balanced, best = (size(swing, profile) for profile in records.PROFILES)
     assert best <= balanced < 0.85 * fast
+
+
+def test_columns_that_repeat_go_through_zstd_and_are_referred_to_by_none():
+    pytest.importorskip("zstandard")
+    x = np.tile(np.random.default_rng(0).integers(-30000, 30000, (1000, 4)), (30, 1)).astype(np.int16)
+    columns = [*x.T, *(x[:, :2] // 3 + np.random.default_rng(1).integers(0, 9, (30000, 2), np.int16)).T]
+    body = chunk.encode(columns, chunk.Options("max"))
+    said = chunk.describe(body, 6)
+    assert [column["values"] for column in said[:4]] == ["zstd"] * 4
+    assert len(body) < x.nbytes / 2
+    out = [np.empty(30000, np.int16) for _ in columns]
+    chunk.decode(body, 30000, [np.dtype(np.int16)] * 6, out)
+    assert all(np.array_equal(a, b) for a, b in zip(columns, out, strict=True))

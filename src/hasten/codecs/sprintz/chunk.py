@@ -55,9 +55,7 @@ def encode(columns: Sequence[np.ndarray], options: Options, masks: Sequence[np.n
     missing = [None if masks is None else _some(masks[i]) for i in range(len(columns))]
     plain = [None if c.dtype.kind == "f" or m is not None else _bits(c) for c, m in zip(columns, missing, strict=True)]
     how = (options.effort, options.predictor, options.entropy)
-    found = records.encode_columns(plain, *how, options.cross is not False)
-    if options.effort == "max" and options.entropy == "auto":
-        _repeated(plain, found)
+    found = _plain(plain, how, options.cross is not False)
     for i, (column, mask) in enumerate(zip(columns, missing, strict=True)):
         if plain[i] is None:
             found[i] = _encode(column, mask, error_of(options.max_error, i), how)
@@ -65,14 +63,17 @@ def encode(columns: Sequence[np.ndarray], options: Options, masks: Sequence[np.n
     return ends.astype("<u4").tobytes() + b"".join(found)
 
 
-def _repeated(plain: Sequence[np.ndarray | None], found: list[bytes]) -> None:
-    """Replace the records of columns that repeat themselves, unless others refer to them."""
-    referred = {c for values, record in zip(plain, found, strict=True) if values is not None
-                for c in records.references_of(memoryview(record), values.dtype, 0)}  # fmt: skip
-    for i, values in enumerate(plain):
-        if values is not None and i not in referred:
-            packed = maybe_zstd(np.ascontiguousarray(values), len(found[i]), _LEVEL)
-            found[i] = found[i] if packed is None else packed
+def _plain(columns: Sequence[np.ndarray | None], how: tuple[str, str, str], cross: bool) -> list[bytes]:
+    """Records of integer columns; of those that repeat themselves through zstd, which no other column can refer to."""
+    found = records.encode_columns(columns, *how, cross)
+    if how[0] != "max" or how[2] != "auto":
+        return found
+    packed = {i: maybe_zstd(np.ascontiguousarray(values), len(found[i]), _LEVEL)
+              for i, values in enumerate(columns) if values is not None}  # fmt: skip
+    packed = {i: record for i, record in packed.items() if record is not None}
+    if packed and cross:
+        found = records.encode_columns([None if i in packed else c for i, c in enumerate(columns)], *how, cross)
+    return [packed.get(i) or record for i, record in enumerate(found)]
 
 
 def _some(mask: np.ndarray | None) -> np.ndarray | None:

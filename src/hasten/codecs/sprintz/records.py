@@ -20,7 +20,7 @@ from .planar import PLANAR, PLANAR_PREDICTORS, decode_column, encode_column
 
 __all__ = [
     "ENTROPIES", "PREDICTORS", "PROFILES", "decode_body", "decode_record", "describe", "encode_columns",
-    "encode_record", "references_of", "split",
+    "encode_record", "split",
 ]  # fmt: skip
 
 PROFILES = ("fast", "balanced", "max")  # by how much is tried
