@@ -90,7 +90,13 @@ def empty_folder(tmp_path, monkeypatch):
 WITH_CODE = [page for page in PAGES if any(block.lang == "python" for block in blocks_of(page.read_text("utf-8")))]
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
+LONG = ("docs/guides/share_studies.md",)  # examples/bench/05_share_studies does the same in the default run
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, id=name_of(p), marks=[pytest.mark.slow] * (name_of(p) in LONG)) for p in WITH_CODE],
+)
 def test_python_blocks_run(page, empty_folder, capsys):
     text = page.read_text(encoding="utf-8")
     if "hasten.compare(" in text:
