@@ -41,7 +41,8 @@ def test_unknown_isa_says_what_is_near(monkeypatch):
 
 
 def test_absent_isa_says_what_there_is(monkeypatch):
-    monkeypatch.setattr(dispatch, "ext", type("Ext", (), {"isas": staticmethod(lambda: ("scalar", "avx2"))}))
+    told = {"isas": staticmethod(lambda: ("scalar", "avx2")), "forced_isa": staticmethod(lambda: "neon")}
+    monkeypatch.setattr(dispatch, "ext", type("Ext", (), told))
     monkeypatch.setenv("HASTEN_ISA", "neon")
     with pytest.raises(ValueError, match=r"got 'neon'\. Unset HASTEN_ISA, or use .*: scalar, avx2\.$"):
         dispatch.isa()

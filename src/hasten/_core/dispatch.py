@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,12 @@ def isas() -> tuple[str, ...]:
 
     Empty without the compiled module.
     """
-    return _ISAS
+    return () if ext is None else _isas_of(ext)
 
 
-_ISAS: tuple[str, ...] = () if ext is None else tuple(ext.isas())
+@cache
+def _isas_of(module: Any) -> tuple[str, ...]:
+    return tuple(module.isas())
 
 
 def isa() -> str:
