@@ -209,6 +209,7 @@ def test_arrays_that_cannot_be_stored(x, error, message):
         ({"max_error": True}, "a finite number for max_error, got True"),
         ({"max_error": [0.5, -1.0, None]}, "max_error > 0"),
         ({"chunk_rows": 33}, "chunk_rows a multiple of 32, got 33"),
+        ({"chunk_rows": [32]}, r"chunk_rows a multiple of 32, got \[32\]"),
         ({"chunk_rows": 1 << 28}, "chunks of at most 268435456 bytes"),
         ({"threads": 0}, "at least 1 for threads"),
         ({"names": ["a"]}, "names for 3 columns"),

@@ -91,7 +91,8 @@ struct CodeKernels {
     // How often each token occurs in each context; contexts[i] becomes that of z[i] (not touched if there is but one).
     void (*count)(const T* z, std::size_t steps, const Contexts& contexts, uint32_t (*counts)[kMaxTokens],
                   uint8_t* of);
-    // Four streams of codes; ends[q] enters as the beginning of each and leaves as the end.
+    // Four streams of codes; ends[q] enters as the beginning of each and leaves as the end. They begin in the same memory,
+    // in this order, multiples of 8 bytes apart; 64 bytes behind each end may be written.
     void (*put)(const T* z, std::size_t steps, const uint8_t* of, std::size_t contexts, const Code (*codes)[kMaxTokens],
                 uint8_t** ends, uint32_t* scratch);  // scratch: contexts * kDirect
     // The streams follow each other in memory. The table has 2^kMaxCode entries, or 2^kMaxCodeOfMany for each context.
@@ -102,7 +103,8 @@ struct CodeKernels {
     bool (*rice_take)(const uint8_t* parameters, unsigned least, Stream* low, Stream* high, std::size_t steps, T* z);
 };
 
-// For these, AVX-512 has nothing to offer, and leads the compiler to keep numbers in mask registers.
+// For nearly all of these AVX-512 has nothing to offer, and leads the compiler to keep numbers in mask registers:
+// codes_avx512 are those of AVX2 but for `put` of 16 bits, which kernels_avx512.cpp has.
 struct Codes {
     CodeKernels<uint16_t> codes16;
     CodeKernels<uint32_t> codes32;
@@ -110,7 +112,7 @@ struct Codes {
 };
 extern const Codes codes_scalar;
 #if defined(HASTEN_X86)
-extern const Codes codes_avx2;
+extern const Codes codes_avx2, codes_avx512;
 #endif
 
 // x: a column; v: its values in lanes, less a base.

@@ -4,6 +4,6 @@
 #if defined(HASTEN_X86)
 #define HASTEN_SPRINTZ_AVX512
 #define HASTEN_SPRINTZ_KERNELS kernels_avx512vnni
-#define HASTEN_SPRINTZ_CODES codes_avx2
+#define HASTEN_SPRINTZ_CODES codes_avx512
 #include "kernels_impl.hpp"
 #endif

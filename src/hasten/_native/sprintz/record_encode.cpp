@@ -114,6 +114,13 @@ uint64_t unit_of(const X* x, std::size_t n, const Range& range) {
     return std::max<uint64_t>(unit, 1);
 }
 
+// Entries of a table by values above the base. Those of 8 and 16 bits are all in it: whoever changes such a column while
+// it is read gets a wrong record, but nothing is read or written beside the table.
+template <typename X>
+std::size_t palette_room(const Range& range) {
+    return sizeof(X) > 2 ? range.span + 1 : std::size_t{1} << 8 * sizeof(X);
+}
+
 // The distinct values, if there are few and most of them have no neighbour.
 template <typename X>
 std::vector<uint64_t> palette_of(const X* x, std::size_t n, const Range& range, Scratch& scratch) {
@@ -121,7 +128,7 @@ std::vector<uint64_t> palette_of(const X* x, std::size_t n, const Range& range, 
     if (range.span < 8 || range.span >> 16 != 0 || n < 256) return {};
     const Scope scope(scratch);
     const X base = static_cast<X>(range.base);
-    uint8_t* const seen = scratch.take<uint8_t>(range.span + 1);
+    uint8_t* const seen = scratch.take<uint8_t>(palette_room<X>(range));
     std::fill_n(seen, range.span + 1, uint8_t{0});
     const auto look = [&](std::size_t first, std::size_t last) {
         std::size_t i = first;
@@ -147,17 +154,21 @@ template <typename X, typename T>
 void into_lanes(const Kernels& kernels, const X* x, std::size_t n, const Mapped& mapped, T* v, Scratch& scratch) {
     const X base = static_cast<X>(mapped.range.base);
     if (mapped.mapping == Mapping::base) return move_of<X, T>(kernels).into_lanes(x, n, base, v);
+    if (mapped.mapping == Mapping::palette && n % kLanes == 0) {
+        const uint16_t* const ranks = mapped.ranks.data();
+        const std::size_t steps = n / kLanes;
+        for (std::size_t t = 0; t < steps; ++t, v += kLanes) {
+            for (std::size_t l = 0; l < kLanes; ++l) v[l] = ranks[static_cast<X>(x[l * steps + t] - base)];
+        }
+        return;
+    }
     const Scope scope(scratch);
     X* const y = scratch.take<X>(n);
     if (mapped.mapping == Mapping::affine) {
         for (std::size_t i = 0; i < n; ++i) y[i] = static_cast<X>(static_cast<X>(x[i] - base) / static_cast<X>(mapped.unit));
     } else {
         const uint16_t* const ranks = mapped.ranks.data();
-        std::size_t i = 0;
-        for (; i + 4 <= n; i += 4) {
-            for (std::size_t k = 0; k < 4; ++k) y[i + k] = static_cast<X>(ranks[static_cast<X>(x[i + k] - base)]);
-        }
-        for (; i < n; ++i) y[i] = static_cast<X>(ranks[static_cast<X>(x[i] - base)]);
+        for (std::size_t i = 0; i < n; ++i) y[i] = static_cast<X>(ranks[static_cast<X>(x[i] - base)]);
     }
     move_of<X, T>(kernels).into_lanes(y, n, 0, v);
 }
@@ -238,13 +249,13 @@ Bytes tokens(const Kernels& kernels, const T* z, std::size_t steps, const Contex
         for (std::size_t s = 0; s < last; s += 2) out.push_back(static_cast<uint8_t>(lengths[s] | lengths[s + 1] << 4));
         if (tokens_present(lengths) == 1) codes[c][last - 1].length = 0;
     }
-    const std::size_t room = (values / kStreams * (kMaxCode + 8 * sizeof(T)) + 7) / 8 + kSlack;
-    uint8_t* starts[kStreams];
+    const std::size_t room = (values / kStreams * (kMaxCode + 8 * sizeof(T)) + 63) / 64 * 8 + 64;  // of a stream
+    uint8_t* const memory = scratch.take<uint8_t>(kStreams * room);
     uint8_t* ends[kStreams];
-    for (std::size_t q = 0; q < kStreams; ++q) starts[q] = ends[q] = scratch.take<uint8_t>(room);
+    for (std::size_t q = 0; q < kStreams; ++q) ends[q] = memory + q * room;
     kernel.put(z, steps, of, contexts.count, codes, ends, scratch.take<uint32_t>(contexts.count * kDirect));
-    for (std::size_t q = 0; q + 1 < kStreams; ++q) append(out, static_cast<uint32_t>(ends[q] - starts[q]));
-    for (std::size_t q = 0; q < kStreams; ++q) out.insert(out.end(), starts[q], ends[q]);
+    for (std::size_t q = 0; q + 1 < kStreams; ++q) append(out, static_cast<uint32_t>(ends[q] - (memory + q * room)));
+    for (std::size_t q = 0; q < kStreams; ++q) out.insert(out.end(), memory + q * room, ends[q]);
     return out;
 }
 
@@ -349,7 +360,7 @@ Mapped best_mapping(const Kernels& kernels, const Options& options, const X* x, 
     ranks.values = palette_of(x, n, plain.range, scratch);
     if (ranks.values.empty()) return plain;
     ranks.mapping = Mapping::palette;
-    ranks.ranks.resize(plain.range.span + 1);
+    ranks.ranks.resize(palette_room<X>(plain.range));
     for (std::size_t k = 0; k < ranks.values.size(); ++k) ranks.ranks[ranks.values[k]] = static_cast<uint16_t>(k);
     if (ranks.values.size() < plain.span() / 4) return ranks;
     const double as_values = try_mapping<X, uint16_t>(kernels, options, x, n, plain, scratch).bits;
@@ -415,9 +426,10 @@ Bytes encode_column(const Kernels& kernels, const Options& options, const std::v
         best = planar(kernels, x, n, options.predictor, scratch);
     } else {
         const Scope scope(scratch);
-        X* const own = scratch.take<X>(n);  // ranks are looked up by value: nobody may change one meanwhile
-        std::copy_n(x, n, own);
-        x = own;
+        if (sizeof(X) > 2) {  // ranks are looked up by value: nobody may change one meanwhile
+            X* const own = scratch.take<X>(n);
+            x = std::copy_n(x, n, own) - n;
+        }
         best = lanes(kernels, options, x, n, References{}, scratch);
         if (options.effort == Effort::max && options.predictor < 0) {  // what "balanced" would do is the least
             Options less = options;

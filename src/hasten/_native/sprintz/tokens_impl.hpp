@@ -68,32 +68,59 @@ void count_tokens(const T* z, std::size_t steps, const Contexts& contexts, uint3
     }
 }
 
-template <typename T>
-INLINE void put_one(Writer& out, T z, const uint32_t* direct, const Code* codes) {
-    if (z < kDirect) {
-        const uint32_t known = direct[z];
-        out.put(known >> 8, known & 255);
-        return;
+// Writes to one of several streams in the same memory: all that it holds is a word and how many bits there are.
+struct Pen {
+    uint64_t word = 0;
+    std::size_t at;  // bits behind `memory`
+
+    INLINE void put(uint8_t* memory, uint64_t bits, std::size_t count) {  // bits < 2^count, count < 64
+        word |= bits << at % 64;
+        store(memory + at / 64 * 8, word);
+        const std::size_t next = at + count;
+        word = (at ^ next) & 64 ? bits >> 1 >> (~at & 63) : word;
+        at = next;
     }
-    const Code code = codes[token(z)];
-    const unsigned raw = raw_bits(z);
-    const uint64_t rest = z & ((uint64_t{1} << raw) - 1);
-    out.put(code.bits, code.length);
-    if (sizeof(T) == 8) {
-        out.flush();
-        out.put(rest & 0xFFFFFFFF, raw < 32 ? raw : 32);
-        if (raw > 32) {
-            out.flush();
-            out.put(rest >> 32, raw - 32);
+};
+
+// The codes of a step, whatever its values.
+template <typename T>
+INLINE void put_step(uint8_t* memory, Pen* pens, const T* z, const uint8_t* of, const Code (*codes)[kMaxTokens]) {
+    for (std::size_t l = 0; l < kLanes; ++l) {
+        const Code code = codes[of ? of[l] : 0][token(z[l])];
+        const unsigned raw = raw_bits(z[l]);
+        const uint64_t rest = z[l] & ((uint64_t{1} << raw) - 1);
+        Pen& pen = pens[l % kStreams];
+        if (sizeof(T) < 8) {
+            pen.put(memory, code.bits | rest << code.length, code.length + raw);
+        } else {
+            pen.put(memory, code.bits, code.length);
+            pen.put(memory, rest, raw);
         }
-    } else {
-        out.put(rest, raw);
     }
 }
 
-template <typename T, bool many>
-void put_tokens_of(const T* z, std::size_t steps, const uint8_t* of, std::size_t contexts,
-                const Code (*codes)[kMaxTokens], uint8_t** ends, uint32_t* direct) {
+// The same, where all are below kDirect. All is looked up before anything is written: a processor that may not guess
+// where a store goes waits for it before it loads.
+template <typename T>
+INLINE void put_direct(uint8_t* memory, Pen* pens, const T* z, const uint8_t* of, const uint32_t* direct) {
+    uint64_t bits[kStreams];
+    unsigned counts[kStreams];
+    for (std::size_t q = 0; q < kStreams; ++q) {
+        const std::size_t one = of ? of[q] * kDirect : 0, other = of ? of[q + 4] * kDirect : 0;
+        const uint32_t first = direct[one + z[q]], second = direct[other + z[q + 4]];
+        const unsigned length = first & 255;
+        bits[q] = first >> 8 | uint64_t{second >> 8} << length;
+        counts[q] = length + (second & 255);
+    }
+    for (std::size_t q = 0; q < kStreams; ++q) pens[q].put(memory, bits[q], counts[q]);
+}
+
+#if defined(HASTEN_SPRINTZ_TOKENS_AVX512)
+#include "tokens_avx512.hpp"
+#endif
+
+template <typename T>
+void make_direct(const Code (*codes)[kMaxTokens], std::size_t contexts, uint32_t* direct) {
     for (std::size_t c = 0; c < contexts; ++c) {
         for (unsigned a = 0; a < kDirect; ++a) {
             const T x = static_cast<T>(a);
@@ -102,68 +129,39 @@ void put_tokens_of(const T* z, std::size_t steps, const uint8_t* of, std::size_t
             direct[c * kDirect + a] = (code.bits | (a & ((1u << raw) - 1)) << code.length) << 8 | (code.length + raw);
         }
     }
-    // Where nearly all are below 32, two codes come out of one table.
-    constexpr unsigned kTiny = 32;
-    uint32_t pairs[kTiny * kTiny];
-    unsigned tiny = 0;  // of 2^kMaxCode, how much of what the code expects is that small
-    for (unsigned a = 0; a < kTiny; ++a) tiny += codes[0][a].length ? (1u << kMaxCode) >> codes[0][a].length : 0;
-    const bool by_pairs = !many && sizeof(T) == 2 && steps >= 1024 && tiny >= (1u << kMaxCode) / 64 * 63;
-    if (by_pairs) {
-        for (unsigned a = 0; a < kTiny; ++a) {
-            for (unsigned b = 0; b < kTiny; ++b) {
-                const Code first = codes[0][a], second = codes[0][b];
-                const uint32_t bits = first.bits | static_cast<uint32_t>(second.bits) << first.length;
-                pairs[a * kTiny + b] = bits << 8 | (first.length + second.length);
-            }
+}
+
+template <typename T, bool many>
+void put_tokens_of(const T* z, std::size_t steps, const uint8_t* of, std::size_t contexts,
+                const Code (*codes)[kMaxTokens], uint8_t** ends, uint32_t* direct) {
+    uint8_t* const memory = ends[0];
+    Pen pens[kStreams];
+    for (std::size_t q = 0; q < kStreams; ++q) pens[q].at = 8 * static_cast<std::size_t>(ends[q] - memory);
+    const auto put = [&](std::size_t first, std::size_t last) INLINE_LAMBDA {
+        for (std::size_t t = first; t < last; ++t) {
+            const T* const step = z + t * kLanes;
+            const uint8_t* const contexts_of = many ? of + t * kLanes : nullptr;
+            if (all_below<kDirect>(step, kLanes)) put_direct(memory, pens, step, contexts_of, direct);
+            else put_step(memory, pens, step, contexts_of, codes);
+        }
+    };
+    make_direct<T>(codes, contexts, direct);
+    std::size_t t = 0;
+#if defined(HASTEN_SPRINTZ_TOKENS_AVX512)
+    if constexpr (!many && sizeof(T) == 2) {
+        const Brush brush(codes[0]);
+        for (t = brush.put(memory, pens, z, steps); t + Brush::kSteps <= steps;) {
+            put(t, t + Brush::kSteps);
+            t += Brush::kSteps;
+            t += brush.put(memory, pens, z + t * kLanes, steps - t);
         }
     }
-    Writer w0{ends[0]}, w1{ends[1]}, w2{ends[2]}, w3{ends[3]};
-    const auto tiny_pair = [&](Writer& out, const T* at) INLINE_LAMBDA {
-        const uint32_t pair = pairs[at[0] * kTiny + at[4]];
-        out.put(pair >> 8, pair & 255);
-        out.flush();
-    };
-    const auto both = [&](Writer& out, std::size_t i) INLINE_LAMBDA {  // two residuals that stand in the table
-        const std::size_t one = many ? of[i] * kDirect : 0, other = many ? of[i + 4] * kDirect : 0;
-        const uint32_t first = direct[one + z[i]], second = direct[other + z[i + 4]];
-        const unsigned length = first & 255;
-        out.put(first >> 8 | uint64_t{second >> 8} << length, length + (second & 255));
-        out.flush();
-    };
-    const auto each = [&](Writer& out, std::size_t i) INLINE_LAMBDA {
-        for (std::size_t k = i; k < i + kLanes; k += 4) {
-            const std::size_t context = many ? of[k] : 0;
-            put_one(out, z[k], direct + context * kDirect, codes[context]);
-            if (sizeof(T) > 2) out.flush();
-        }
-        out.flush();
-    };
-    for (std::size_t i = 0; i < steps * kLanes; i += kLanes) {
-        if (by_pairs && all_below<kTiny>(z + i, kLanes)) {
-            tiny_pair(w0, z + i);
-            tiny_pair(w1, z + i + 1);
-            tiny_pair(w2, z + i + 2);
-            tiny_pair(w3, z + i + 3);
-        } else if (all_below<kDirect>(z + i, kLanes)) {
-            both(w0, i);
-            both(w1, i + 1);
-            both(w2, i + 2);
-            both(w3, i + 3);
-        } else {
-            each(w0, i);
-            each(w1, i + 1);
-            each(w2, i + 2);
-            each(w3, i + 3);
-        }
+#endif
+    put(t, steps);
+    for (std::size_t q = 0; q < kStreams; ++q) {
+        pens[q].put(memory, 0, 0);
+        ends[q] = memory + (pens[q].at + 7) / 8;
     }
-    w0.close();
-    w1.close();
-    w2.close();
-    w3.close();
-    ends[0] = w0.at;
-    ends[1] = w1.at;
-    ends[2] = w2.at;
-    ends[3] = w3.at;
 }
 
 template <typename T>

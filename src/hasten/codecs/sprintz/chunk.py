@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,7 @@ def encode(columns: Sequence[np.ndarray], options: Options, masks: Sequence[np.n
     for i, (column, mask) in enumerate(zip(columns, missing, strict=True)):
         if plain[i] is None:
             found[i] = _encode(column, mask, error_of(options.max_error, i), how)
-    ends = np.cumsum([len(record) for record in found], dtype=np.int64)
-    return ends.astype("<u4").tobytes() + b"".join(found)
+    return struct.pack(f"<{len(found)}I", *accumulate(map(len, found))) + b"".join(found)
 
 
 def _plain(columns: Sequence[np.ndarray | None], how: tuple[str, str, str], cross: bool) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -81,9 +82,36 @@ def finish_header(
         options, chunk_rows, checksum, missing, names, units, rate, meta: As of `compress`.
         gaps: As of `Header`.
     """
-    if found["ncols"] > MAX_COLUMNS:
-        raise refuse(call, "at most 2^20 columns", f"{found['ncols']}", "Write several files.")
-    header = Header(**found, chunk_rows=1, checksum=checksum, missing=missing, options=options, gaps=gaps)
+    fields = {"checksum": bool(checksum), "missing": missing, "options": options, "gaps": gaps, **found}
+    if names is units is rate is meta is None and isinstance(chunk_rows, (int, type(None))):
+        return _plain_header(call, chunk_rows, **fields)
+    header = _checked_header(call, chunk_rows, **fields)
+    if header.layout == "records" and names is not None:
+        raise refuse(call, "names only for arrays without fields", repr(names), "The fields of the dtype are named.")
+    names = header.names if names is None else _texts(call, "names", names, header.ncols)
+    if names is not None and len(set(names)) < len(names):
+        raise refuse(call, "names that differ", repr(names), "")
+    return _sealed(replace(
+        header, names=names, units=_texts(call, "units", units, header.ncols, (str, type(None))),
+        rate=None if rate is None else positive(call, "rate", rate), meta=_meta(call, meta),
+    ))  # fmt: skip
+
+
+@lru_cache(maxsize=64, typed=True)
+def _plain_header(call: str, chunk_rows: int | None, **fields: Any) -> tuple[Header, bytes]:
+    """The header of what has no names of its own; many small arrays of one kind share it."""
+    return _sealed(_checked_header(call, chunk_rows, **fields))
+
+
+def _sealed(header: Header) -> tuple[Header, bytes]:
+    packed = pack_header(header)
+    return replace(header, size=len(packed), crc=header_crc(packed)), packed
+
+
+def _checked_header(call: str, chunk_rows: int | None, **fields: Any) -> Header:
+    if fields["ncols"] > MAX_COLUMNS:
+        raise refuse(call, "at most 2^20 columns", f"{fields['ncols']}", "Write several files.")
+    header = Header(chunk_rows=1, **fields)
     _check_error(call, header)
     if chunk_rows is None:
         chunk_rows = default_chunk_rows(header.row_bytes, header.ncols)
@@ -92,17 +120,7 @@ def finish_header(
     if chunk_rows > MAX_ROWS or chunk_rows * header.row_bytes > MAX_CHUNK_BYTES:
         most = f"chunks of at most {MAX_CHUNK_BYTES} bytes"
         raise refuse(call, most, f"{chunk_rows} rows of {header.row_bytes} bytes", "Pass fewer chunk_rows=.")
-    if header.layout == "records" and names is not None:
-        raise refuse(call, "names only for arrays without fields", repr(names), "The fields of the dtype are named.")
-    names = header.names if names is None else _texts(call, "names", names, header.ncols)
-    if names is not None and len(set(names)) < len(names):
-        raise refuse(call, "names that differ", repr(names), "")
-    header = replace(
-        header, chunk_rows=chunk_rows, names=names, units=_texts(call, "units", units, header.ncols, (str, type(None))),
-        rate=None if rate is None else positive(call, "rate", rate), meta=_meta(call, meta),
-    )  # fmt: skip
-    packed = pack_header(header)
-    return replace(header, size=len(packed), crc=header_crc(packed)), packed
+    return replace(header, chunk_rows=chunk_rows)
 
 
 def _check_error(call: str, header: Header) -> None:
