@@ -94,11 +94,12 @@ template <typename T>
 double token_bits(const Kernels& kernels, const T* z, std::size_t skipped, std::size_t steps) {
     uint32_t counts[1][kMaxTokens] = {};
     codes_of<T>(kernels).count(z + skipped * kLanes, steps - skipped, Contexts{}, counts, nullptr);
-    double bits = entropy_bits(counts[0], Tokens<T>::count);
+    uint64_t raw = 0;
     for (std::size_t s = 32; s < Tokens<T>::count; ++s) {
-        bits += counts[0][s] * static_cast<double>(5 + ((s - 32) >> Tokens<T>::top) - Tokens<T>::top);
+        raw += counts[0][s] * uint64_t{5 + ((s - 32) >> Tokens<T>::top) - Tokens<T>::top};
     }
-    return bits;
+    const uint64_t bits = entropy_bits(counts[0], Tokens<T>::count) + (raw << kLogBits);
+    return static_cast<double>(bits) / (1u << kLogBits);
 }
 
 template <typename T>
