@@ -236,3 +236,32 @@ def test_columns_with_missing_values_refer_to_none(numpy):
     with pytest.raises(CorruptError, match="refers to others, where it may not") as error:
         chunk.decode(body_of([before + refers]), 8, dtypes, out)
     assert error.value.offset == 4 + len(before)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8"])
+def test_without_rows(numpy, dtype):
+    dtypes, out = [np.dtype(dtype)] * 2, [np.empty(0, dtype)] * 2
+    good = chunk.encode(out, chunk.Options(), [None, np.zeros(0, bool)])
+    chunk.decode(good, 0, dtypes, out)
+    chunk.decode(body_of([b"\0", b"\1\0\x08" + bytes(8)]), 0, dtypes, out, masks=[None, np.zeros(0, bool)])
+
+
+@pytest.mark.parametrize(
+    ("body", "offset"),
+    [
+        (b"", 0),
+        (body_of([b""]), 4),
+        (body_of([b"\0"])[:-1], 0),
+        (body_of([b"\0"]) + b"\0", 5),
+        (body_of([b"\0\0"]), 5),
+        (body_of([b"\1"]), 5),
+        (body_of([b"\1\0\x10" + bytes(9)]), 4 + 11),
+        (body_of([PLANAR]), 4 + 8),
+        (body_of([b"\2"]), 5),
+        (body_of([b"\x63"]), 4),
+    ],
+)
+def test_damage_without_rows(numpy, body, offset):
+    with pytest.raises(CorruptError) as error:
+        chunk.decode(body, 0, [np.dtype("u2")], [np.empty(0, "u2")])
+    assert error.value.offset == offset
