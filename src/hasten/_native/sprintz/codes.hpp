@@ -12,6 +12,7 @@ namespace hasten::sprintz {
 
 using Counts = std::array<uint32_t, kMaxTokens>;
 using Lengths = std::array<uint8_t, kMaxTokens>;  // 0: the token does not occur
+using Depths = std::array<uint16_t, 2 * kMaxTokens>;
 
 // Logarithms in units of 2^-kLogBits. Bytes follow from them, so they are the same on every machine; those of the
 // standard library need not be.
@@ -67,26 +68,12 @@ constexpr uint64_t entropy_bits(const uint32_t* counts, std::size_t tokens) {
 
 static_assert(log2_of(1) == 0 && log2_of(3) == 26591258 && log2_of(1000) == 167198115 && log2_of(~0u) == 536870911);
 
-// Huffman's lengths; those beyond the limit are cut, and the shortest codes that can pay for it become longer. One
-// token alone has length 1, and takes no bits (docs/formats.md).
-inline Lengths code_lengths(const uint32_t* counts, std::size_t tokens, unsigned limit) {
-    Lengths lengths{};
-    std::array<uint16_t, kMaxTokens> order;
-    std::size_t n = 0;
-    for (std::size_t s = 0; s < tokens; ++s) {
-        if (counts[s]) order[n++] = static_cast<uint16_t>(s);
-    }
-    if (n < 2) {
-        if (n) lengths[order[0]] = 1;
-        return lengths;
-    }
-    std::sort(order.begin(), order.begin() + n, [&](uint16_t a, uint16_t b) {
-        return counts[a] != counts[b] ? counts[a] < counts[b] : a < b;
-    });
-    // Two queues: the tokens, and the pairs in the order in which they were made, which is that of their weights.
+// Depths in Huffman's tree of `n` tokens, two or more, whose weights do not fall. Two queues: the tokens, and the pairs in
+// the order in which they were made, which is that of their weights.
+inline Depths huffman_depths(const Counts& weights, std::size_t n) {
     std::array<uint64_t, 2 * kMaxTokens> weight;
     std::array<uint16_t, 2 * kMaxTokens> parent{};
-    for (std::size_t i = 0; i < n; ++i) weight[i] = counts[order[i]];
+    std::copy_n(weights.begin(), n, weight.begin());
     std::size_t leaf = 0, pair = n;
     for (std::size_t made = n; made < 2 * n - 1; ++made) {
         weight[made] = 0;
@@ -97,8 +84,14 @@ inline Lengths code_lengths(const uint32_t* counts, std::size_t tokens, unsigned
             parent[taken] = static_cast<uint16_t>(made);
         }
     }
-    std::array<uint16_t, 2 * kMaxTokens> depth{};
+    Depths depth{};
     for (std::size_t i = 2 * n - 2; i-- > 0;) depth[i] = static_cast<uint16_t>(depth[parent[i]] + 1);
+    return depth;
+}
+
+// Cuts depths at the limit, of tokens from the rarest to the most frequent; the shortest codes that can pay for it become
+// longer.
+inline void limit_depths(Depths& depth, std::size_t n, unsigned limit) {
     uint32_t room = 0;  // what the codes take of 2^limit, which is all there is
     for (std::size_t i = 0; i < n; ++i) {
         depth[i] = std::min<uint16_t>(depth[i], static_cast<uint16_t>(limit));
@@ -121,6 +114,27 @@ inline Lengths code_lengths(const uint32_t* counts, std::size_t tokens, unsigned
             break;
         }
     }
+}
+
+// Lengths of Huffman's codes, at most `limit`. One token alone has length 1, and takes no bits (docs/formats.md).
+inline Lengths code_lengths(const uint32_t* counts, std::size_t tokens, unsigned limit) {
+    Lengths lengths{};
+    std::array<uint16_t, kMaxTokens> order;
+    std::size_t n = 0;
+    for (std::size_t s = 0; s < tokens; ++s) {
+        if (counts[s]) order[n++] = static_cast<uint16_t>(s);
+    }
+    if (n < 2) {
+        if (n) lengths[order[0]] = 1;
+        return lengths;
+    }
+    std::sort(order.begin(), order.begin() + n, [&](uint16_t a, uint16_t b) {
+        return counts[a] != counts[b] ? counts[a] < counts[b] : a < b;
+    });
+    Counts weights;
+    for (std::size_t i = 0; i < n; ++i) weights[i] = counts[order[i]];
+    Depths depth = huffman_depths(weights, n);
+    limit_depths(depth, n, limit);
     for (std::size_t i = 0; i < n; ++i) lengths[order[i]] = static_cast<uint8_t>(depth[i]);
     return lengths;
 }
