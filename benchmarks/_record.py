@@ -6,23 +6,32 @@ import json
 import os
 import platform
 import sys
-from typing import Any
+from typing import Any, TextIO
 
-__all__ = ["emit"]
+__all__ = ["emit", "record"]
 
 
-def emit(as_json: bool, **fields: Any) -> None:
-    """Print a record: `claim, arm, value, unit, ratio, interval, n`, plus host, versions and command.
+def emit(as_json: bool, *, file: TextIO | None = None, **fields: Any) -> None:
+    """Print a record: `claim, arm, value, unit, ratio, interval, n`, and what `record` adds.
 
     `runs`, where given, is every single value that `value` is the median of.
     """
     if not as_json:
         ratio = f"   ratio {fields['ratio']:.3f}" if fields.get("ratio") is not None else ""
         interval = f"   [{fields['interval'][0]:.3f}, {fields['interval'][1]:.3f}]" if fields.get("interval") else ""
-        print(f"{fields['claim']:<24} {fields['arm']:<24} {fields['value']:>10.4g} {fields['unit']}{ratio}{interval}")
+        figure = f"{fields['value']:>10.4g} {fields['unit']}{ratio}{interval}"
+        print(f"{fields['claim']:<24} {fields['arm']:<24} {figure}", file=file)
         return
-    record = {"ratio": None, "interval": None, **fields, "host": host(), "versions": versions(), "command": command()}
-    print(json.dumps(record))
+    print(json.dumps(record(**fields)), file=file, flush=True)
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    """A record with host, versions and command; those that are given stay."""
+    found = {"ratio": None, "interval": None, **fields}
+    for name, ask in (("host", host), ("versions", versions), ("command", command)):
+        if name not in found:
+            found[name] = ask()
+    return found
 
 
 def host() -> dict[str, Any]:

@@ -39,7 +39,7 @@ from _codec_claims import judge
 from _codec_measure import WRONG, Candidate, Times, median_interval, prepare, take_turns
 from _codec_peers import Codec
 from _codec_sets import DataSet, describe
-from _record import command, host
+from _record import emit, record
 
 import hasten
 from hasten._core import dispatch
@@ -63,13 +63,12 @@ def measure(one: DataSet, codecs: list[Codec], options: argparse.Namespace) -> I
         if isinstance(found, Candidate):
             figures = {**speeds(raw, next(times)), "ratio": raw / found.size(), "n": options.repeats,
                        "compressed_bytes": found.size(), "layout": found.layout}  # fmt: skip
-        yield {
-            "claim": "codec table", "set": one.name, "arm": codec.name, "value": figures["ratio"],
-            "unit": "raw bytes per compressed byte", "interval": None, **figures, "raw_bytes": raw,
-            "data": describe(arrays), "about": one.about, "group": one.group, "settings": codec.settings,
-            "seconds_per_figure": options.seconds_per_figure, "threads": 1, "isa": dispatch.isa(), "host": host(),
-            "versions": versions(codec), "command": command(),
-        }  # fmt: skip
+        yield record(
+            claim="codec table", set=one.name, arm=codec.name, value=figures["ratio"],
+            unit="raw bytes per compressed byte", **figures, raw_bytes=raw, data=describe(arrays), about=one.about,
+            group=one.group, settings=codec.settings, seconds_per_figure=options.seconds_per_figure, threads=1,
+            isa=dispatch.isa(), versions=versions(codec),
+        )  # fmt: skip
 
 
 def speeds(raw: int, times: dict[str, Times]) -> Line:
@@ -108,7 +107,7 @@ def table(lines: list[Line]) -> str:
     return "\n".join(rows)
 
 
-def run(sets: list[DataSet], codecs: list[Codec], options: argparse.Namespace, record: TextIO | None) -> list[Line]:
+def run(sets: list[DataSet], codecs: list[Codec], options: argparse.Namespace, kept: TextIO | None) -> list[Line]:
     """Measure, and print each set as soon as it is done."""
     lines: list[Line] = []
     for one in sets:
@@ -117,9 +116,9 @@ def run(sets: list[DataSet], codecs: list[Codec], options: argparse.Namespace, r
             continue
         found = list(measure(one, codecs, options))
         lines += found
-        for file in [sys.stdout] * options.json + [record] * (record is not None):
+        for file in [sys.stdout] * options.json + [kept] * (kept is not None):
             for line in found:
-                print(json.dumps(line), file=file, flush=True)
+                emit(True, file=file, **line)
         if not options.json or options.summary:
             print(table(found), file=sys.stderr if options.json else sys.stdout, flush=True)
     return lines
@@ -164,11 +163,11 @@ def main(given: list[str] | None = None) -> int:
         sets = _codec_sets.choose(_codec_sets.catalogue(options.data), options.sets)
         codecs = _codec_peers.choose(_codec_peers.catalogue(), options.codecs)
         with contextlib.ExitStack() as stack:
-            record = None
+            kept = None
             if options.record is not None:
                 options.record.mkdir(parents=True, exist_ok=True)
-                record = stack.enter_context(open(options.record / FILE, "x"))  # a record is never overwritten
-            lines = run(sets, codecs, options, record)
+                kept = stack.enter_context(open(options.record / FILE, "x"))  # a record is never overwritten
+            lines = run(sets, codecs, options, kept)
         warn(lines)
     if options.claims is not None:
         for verdict in judge(lines):

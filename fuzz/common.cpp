@@ -1,4 +1,4 @@
-// The tally, and the count of memory, which AddressSanitizer's allocator reports.
+// One input, the tally, and the count of memory, which AddressSanitizer's allocator reports.
 #include <algorithm>
 
 #include "fuzz.hpp"
@@ -63,3 +63,8 @@ Allowance::~Allowance() {
 }
 
 }  // namespace hasten::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
+    hasten::fuzz::count(hasten::fuzz::run({data, size}));
+    return 0;
+}

@@ -193,12 +193,9 @@ std::vector<Bytes> seeds() {
     return found;
 }
 
-}  // namespace hasten::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-    using namespace hasten::fuzz;
-    static const std::vector<const Kernels*> kernels = all_kernels();
-    Input in(data, size);
+const char* run(Input in) {
+    const std::vector<const Kernels*>& kernels = all_kernels();
+    const std::size_t size = in.left();
     Case given;
     given.rows = in.word() % (kMostRows + 1);
     const std::size_t columns = in.byte() % (kMostColumns + 1);
@@ -212,6 +209,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
         require(same(first, decode_all(given, body, *kernels[k])), "instruction sets give different outcomes");
     }
     if (!first.error && !given.single && columns > 1) check_alone(given, body, first, *kernels[size % kernels.size()]);
-    count(first.error ? first.error->reason : nullptr);
-    return 0;
+    return first.error ? first.error->reason : nullptr;
 }
+
+}  // namespace hasten::fuzz

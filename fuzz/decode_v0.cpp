@@ -147,11 +147,7 @@ std::vector<Bytes> seeds() {
     return found;
 }
 
-}  // namespace hasten::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-    using namespace hasten::fuzz;
-    Input in(data, size);
+const char* run(Input in) {
     const unsigned flags = in.byte();
     const std::size_t most = in.word(), behind = 4 * in.word();
     const bool fire = flags & 2;
@@ -159,14 +155,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
         return flags & 1 ? stream<uint16_t>(bytes, fire, most) : stream<uint8_t>(bytes, fire, most);
     };
     const Exact bytes(in.rest(), in.left());
-    const char* reason = nullptr;
-    if (flags & 8) {
-        const Exact out(behind);
-        reason = blocks(bytes, out);
-        if (!reason && flags & 4) reason = read(out);
-    } else {
-        reason = read(bytes);
-    }
-    count(reason);
-    return 0;
+    if (!(flags & 8)) return read(bytes);
+    const Exact out(behind);
+    const char* const reason = blocks(bytes, out);
+    return !reason && flags & 4 ? read(out) : reason;
 }
+
+}  // namespace hasten::fuzz

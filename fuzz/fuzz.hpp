@@ -1,5 +1,5 @@
-// What the fuzz targets share. A target is a file that defines seeds() and LLVMFuzzerTestOneInput(): libFuzzer runs it
-// where the compiler has it (clang), driver.cpp everywhere.
+// What the fuzz targets share. A target is a file that defines seeds() and run(): libFuzzer runs it where the compiler has
+// it (clang), driver.cpp everywhere.
 #pragma once
 
 #include <cstddef>
@@ -17,9 +17,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size);
 namespace hasten::fuzz {
 
 using Bytes = std::vector<uint8_t>;
-
-// Inputs that a target takes without a complaint: what mutants are made of.
-std::vector<Bytes> seeds();
 
 // What must hold, whatever the input.
 inline void require(bool holds, const char* what) {
@@ -104,5 +101,13 @@ public:
 private:
     uint64_t state_;
 };
+
+// ---- what a target defines
+
+// Inputs that it takes without a complaint: what mutants are made of.
+std::vector<Bytes> seeds();
+
+// Why an input was refused; nullptr: it was fine. What must hold is a require().
+const char* run(Input in);
 
 }  // namespace hasten::fuzz

@@ -88,15 +88,11 @@ std::vector<Bytes> seeds() {
     return found;
 }
 
-}  // namespace hasten::fuzz
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-    using namespace hasten::fuzz;
-    static const std::vector<const Kernels*> kernels = all_kernels();
-    Input in(data, size);
-    hasten::sprintz::Options options;
-    options.effort = static_cast<hasten::sprintz::Effort>(in.byte() % 3);
-    options.predictor = in.byte() % (hasten::sprintz::kPredictors + 1) - 1;
+const char* run(Input in) {
+    const std::vector<const Kernels*>& kernels = all_kernels();
+    sprintz::Options options;
+    options.effort = static_cast<sprintz::Effort>(in.byte() % 3);
+    options.predictor = in.byte() % (sprintz::kPredictors + 1) - 1;
     const unsigned more = in.byte();
     options.entropy = static_cast<int>(more % 4) - 1;
     options.cross = more & 4;
@@ -129,6 +125,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
         require(encode(columns, rows, options, *each) == records, "instruction sets write different bytes");
         check(places, columns, rows, layouts, body, *each);
     }
-    count(nullptr);
-    return 0;
+    return nullptr;
 }
+
+}  // namespace hasten::fuzz

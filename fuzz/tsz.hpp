@@ -16,13 +16,16 @@ using sprintz::Kernels;
 using sprintz::Target;
 
 // Every variant that this machine has, the scalar one first.
-inline std::vector<const Kernels*> all_kernels() {
-    std::vector<const Kernels*> found;
-    for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512vnni, Isa::neon}) {
-        const Kernels* const kernels = isa_available(isa) ? &sprintz::kernels_for(isa) : nullptr;
-        if (kernels && (found.empty() || found.back() != kernels)) found.push_back(kernels);
-    }
-    return found;
+inline const std::vector<const Kernels*>& all_kernels() {
+    static const std::vector<const Kernels*> all = [] {
+        std::vector<const Kernels*> found;
+        for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512vnni, Isa::neon}) {
+            const Kernels* const kernels = isa_available(isa) ? &sprintz::kernels_for(isa) : nullptr;
+            if (kernels && (found.empty() || found.back() != kernels)) found.push_back(kernels);
+        }
+        return found;
+    }();
+    return all;
 }
 
 enum class Layout : uint8_t { plain, backwards, gaps, unaligned };

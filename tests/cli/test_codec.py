@@ -411,7 +411,10 @@ def test_a_bad_chunk(hasten: Hasten, tsz: Path) -> None:
     assert "hasten: x.tsz: corrupt data: at byte" in err
     status, _, err = hasten("repair", "x.tsz")
     assert status == 1
-    assert "pass --skip-bad to keep them" in err
+    assert "10 good chunks with 616 rows lie behind it: pass --skip-bad to keep them" in err
+    status, out, err = hasten("repair", "x.tsz", "-o", "first.tsz")
+    assert (status, out) == (0, "first.tsz: made whole, 320 rows in 5 chunks\n")
+    assert "10 good chunks with 616 rows behind a bad one were left out: pass --skip-bad to keep them\n" in err
     status, out, err = hasten("repair", "x.tsz", "--skip-bad")
     assert (status, out) == (0, "x.tsz: made whole, 936 rows in 15 chunks\n")
     assert "64 rows lost" in err

@@ -213,7 +213,8 @@ def repair(file: File, *, out: Out = None, skip_bad: bool = False, force: bool =
     out
         Where to write the whole one. Default: in its place.
     skip_bad
-        Keep what lies behind a bad chunk; its rows are lost, and the file says how many.
+        Keep what lies behind a bad chunk, which is else refused or, with --out, left out. The rows of the bad chunk are
+        lost, and the file says how many.
     force
         Replace a file that is there.
     """

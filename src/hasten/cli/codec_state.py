@@ -144,6 +144,10 @@ def repair(file: str, out: str | None, skip_bad: bool, force: bool) -> int:
         print(f"at byte {fault.offset}: {fault.reason}", file=sys.stderr)
     for row, lost in done.gaps:
         print(f"before row {row:,}: {f'{lost:,} rows' if lost else 'rows'} lost", file=sys.stderr)
+    if done.left_out[0]:
+        chunks, rows = done.left_out
+        fix = "pass --skip-bad to keep them"
+        print(f"{chunks:,} good chunks with {rows:,} rows behind a bad one were left out: {fix}", file=sys.stderr)
     said = "made whole" if done.changed else "was whole"
     print(f"{done.path}: {said}, {done.rows:,} rows in {done.chunks:,} chunks")
     return 0

@@ -11,21 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.codecs.sprintz import records_by_hand as by_hand
 from tests.codecs.sprintz.container import same
-from tests.codecs.sprintz.records_by_hand import (
-    LENGTHS,
-    PREDICTORS,
-    SERIES,
-    UNSIGNED,
-    body_of,
-    encode,
-    head,
-    leads,
-    needs_kernels,
-    outcome_compiled,
-    outcome_numpy,
-    read,
-    series,
-)  # fmt: skip
+from tests.codecs.sprintz.records_by_hand import LENGTHS, PREDICTORS, SERIES, UNSIGNED, head, needs_kernels
 from tests.golden.tsz import make_tsz
 
 from hasten._core import dispatch
@@ -47,11 +33,12 @@ def test_what_is_written_is_read(dtype, predictor):
     seen = set()
     for number, (name, rows, entropy) in enumerate(itertools.product(SERIES, LENGTHS, records.ENTROPIES)):
         profile = ("fast", "max")[number % 2]
-        x = series(name, rows, dtype, number)
-        record = encode([x], profile, predictor, entropy)[0]
+        x = by_hand.series(name, rows, dtype, number)
+        record = by_hand.encode([x], profile, predictor, entropy)[0]
         seen.add((record[0], record[2] if record[0] == 3 else 0))
         for numpy in (True, False):
-            assert read(body_of([record]), rows, [dtype], numpy=numpy)[0].tolist() == x.tolist(), (name, rows, entropy)
+            found = by_hand.read(by_hand.body_of([record]), rows, [dtype], numpy=numpy)
+            assert found[0].tolist() == x.tolist(), (name, rows, entropy)
     simple = predictor in ("auto", "none", "delta", "delta2")
     assert seen == {(0, 0), (1 if simple else 3, 0), (3, 1), (3, 2)}, "stored, without code, Rice, tokens"
 
@@ -60,29 +47,30 @@ def test_what_is_written_is_read(dtype, predictor):
 @pytest.mark.parametrize("name", SERIES)
 def test_contexts_and_mappings(name):
     for dtype in UNSIGNED:
-        x = series(name, 2100, dtype)
+        x = by_hand.series(name, 2100, dtype)
         for predictor in ("delta", "nlms4", "lpc"):
-            record = encode([x], "max", predictor, "classes")[0]
-            assert read(body_of([record]), 2100, [dtype], numpy=True)[0].tolist() == x.tolist()
+            record = by_hand.encode([x], "max", predictor, "classes")[0]
+            assert by_hand.read(by_hand.body_of([record]), 2100, [dtype], numpy=True)[0].tolist() == x.tolist()
             if name == "bursts" and predictor == "delta" and dtype.itemsize > 1:
                 assert record[6 + dtype.itemsize] > 1, "several contexts"
-    assert encode([series("units", 999, "u4")])[0][4] == 1, "affine"
-    assert encode([series("few", 999, "u4")])[0][4] == 2, "a palette"
+    assert by_hand.encode([by_hand.series("units", 999, "u4")])[0][4] == 1, "affine"
+    assert by_hand.encode([by_hand.series("few", 999, "u4")])[0][4] == 2, "a palette"
 
 
 @needs_kernels
 @pytest.mark.parametrize("dtype", ["u2", "u4"])
 @pytest.mark.parametrize("entropy", ["auto", *records.ENTROPIES])
 def test_columns_that_refer_to_others(dtype, entropy):
-    columns = leads(700, dtype)
-    found = encode(columns, "max", "nlms2" if entropy == "none" else "auto", entropy)
+    columns = by_hand.leads(700, dtype)
+    found = by_hand.encode(columns, "max", "nlms2" if entropy == "none" else "auto", entropy)
     references = [references_of(memoryview(record), np.dtype(dtype), 0) for record in found]
     assert references[:2] == [[], []]
     assert sorted(references[2]) == [0, 1], "the difference of both"
     assert references[4][0] == 0
     for numpy in (True, False):
         for wanted in (range(6), [2], [5, 0]):
-            for j, y in zip(sorted(wanted), read(body_of(found), 700, [dtype] * 6, wanted, numpy=numpy), strict=True):
+            read = by_hand.read(by_hand.body_of(found), 700, [dtype] * 6, wanted, numpy=numpy)
+            for j, y in zip(sorted(wanted), read, strict=True):
                 assert y.tolist() == columns[j].tolist()
 
 
@@ -96,9 +84,9 @@ def test_any_values_come_back(data, dtype, profile, predictor, entropy):
     pattern = data.draw(hnp.arrays(dtype, (rows, 2)))
     repeats = data.draw(st.sampled_from([1, 5]))
     columns = list(np.tile(pattern, (repeats, 1)).T.copy())
-    body = body_of(encode(columns, profile, predictor, entropy))
+    body = by_hand.body_of(by_hand.encode(columns, profile, predictor, entropy))
     for numpy in (True, False):
-        found = read(body, rows * repeats, [dtype] * 2, numpy=numpy)
+        found = by_hand.read(body, rows * repeats, [dtype] * 2, numpy=numpy)
         assert [y.tolist() for y in found] == [x.tolist() for x in columns]
 
 
@@ -116,11 +104,11 @@ def residuals(steps: int, bits: int, g: np.random.Generator) -> np.ndarray:
 
 def agree(record: bytes, rows: int, dtype: np.dtype) -> np.ndarray:
     """What both decoders make of a good record."""
-    x = outcome_numpy(record, rows, dtype)
+    x = by_hand.outcome_numpy(record, rows, dtype)
     assert isinstance(x, np.ndarray), x
     assert x.dtype == dtype
     for isa in dispatch.isas():
-        y = outcome_compiled(record, rows, dtype, isa)
+        y = by_hand.outcome_compiled(record, rows, dtype, isa)
         assert isinstance(y, np.ndarray), y
         assert y.tolist() == x.tolist()
     return x
@@ -208,13 +196,13 @@ def test_references_wrap():
         others = [g.integers(0, 256, 257 * size, dtype=np.uint8).view(dtype) for _ in shares]
         record = head(1, 0, 16, size, references=[(k, share) for k, share in enumerate(shares)])
         z = residuals(33, 16, g)
-        plain = outcome_numpy(head(1, 0, 16, size) + by_hand.planar(z, 16), 257, dtype)
+        plain = by_hand.outcome_numpy(head(1, 0, 16, size) + by_hand.planar(z, 16), 257, dtype)
         assert isinstance(plain, np.ndarray)
         parts = [share * other.view(f"i{size}").astype(object) for share, other in zip(shares, others, strict=True)]
         expected = (plain.astype(object) + (sum(parts) + 2048) // 4096) % (1 << 8 * size)
-        body = body_of([*[b"\0" + other.tobytes() for other in others], record + by_hand.planar(z, 16)])
+        body = by_hand.body_of([*[b"\0" + other.tobytes() for other in others], record + by_hand.planar(z, 16)])
         for numpy in (True, False)[: 1 + bool(dispatch.isas())]:
-            found = read(body, 257, [dtype] * (len(shares) + 1), [len(shares)], numpy=numpy)
+            found = by_hand.read(body, 257, [dtype] * (len(shares) + 1), [len(shares)], numpy=numpy)
             assert found[0].tolist() == list(expected)
 
 

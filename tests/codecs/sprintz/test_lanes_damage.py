@@ -5,19 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.codecs.sprintz import records_by_hand as by_hand
-from tests.codecs.sprintz.records_by_hand import (
-    PREDICTORS,
-    UNSIGNED,
-    body_of,
-    encode,
-    head,
-    leads,
-    needs_kernels,
-    outcome_compiled,
-    outcome_numpy,
-    read,
-    series,
-)  # fmt: skip
+from tests.codecs.sprintz.records_by_hand import body_of, encode, head, needs_kernels, outcome_compiled, outcome_numpy
 from tests.codecs.sprintz.test_damage import peak
 
 from hasten._core import dispatch
@@ -30,6 +18,14 @@ RICE = head(entropy=1) + by_hand.rice(Z, 2, np.full((1, 8), 3))
 CODES = [dict.fromkeys(range(8), 3), {0: 1, 1: 2, 99: 2}]
 TOKENS = head(entropy=2) + by_hand.tokens(Z, 16, CODES[:1])
 CONTEXTS = head(entropy=2, bits=32, size=4) + by_hand.tokens(Z % 2, 32, [CODES[0], CODES[1]], 4, [9])
+
+
+@pytest.fixture(params=[True, pytest.param(False, marks=needs_kernels)], ids=["numpy", "compiled"])
+def numpy(request, monkeypatch):
+    """Run the test with either decoder."""
+    if request.param:
+        monkeypatch.setattr(records, "ext", None)
+    return request.param
 
 
 @pytest.mark.parametrize("record", [PLANAR, RICE, TOKENS])
@@ -125,7 +121,6 @@ def test_many_rows_of_few_bytes(record):
         decode_lanes(memoryview(record), 1 << 28, np.dtype("u2"), 0, [])
 
 
-@pytest.mark.parametrize("numpy", [True, pytest.param(False, marks=needs_kernels)])
 @pytest.mark.parametrize(
     ("columns", "dtypes"),
     [
@@ -143,14 +138,13 @@ def test_references_that_cannot_be(columns, dtypes, numpy):
         c if isinstance(c, bytes) else head(references=[c]) + by_hand.planar(Z, 16) for c in columns
     ])  # fmt: skip
     with pytest.raises(CorruptError) as error:
-        read(body, 8, dtypes, [1], numpy=numpy)
+        by_hand.read(body, 8, dtypes, [1], numpy=numpy)
     assert 0 <= error.value.offset <= len(body)
 
 
-@pytest.mark.parametrize("numpy", [True, pytest.param(False, marks=needs_kernels)])
 def test_a_long_chain_of_references(numpy):
     chain = [PLANAR, *[head(references=[(k, 4096)]) + by_hand.planar(0 * Z + k % 3, 16) for k in range(5000)]]
-    assert read(body_of(chain), 8, ["u2"] * 5001, [5000], numpy=numpy)[0].tolist() == list(range(4999, 5007))
+    assert by_hand.read(body_of(chain), 8, ["u2"] * 5001, [5000], numpy=numpy)[0].tolist() == list(range(4999, 5007))
 
 
 def damaged(record: bytes, g: np.random.Generator) -> bytes:
@@ -174,11 +168,11 @@ def test_both_decoders_make_the_same_of_damage(seed):
     g = np.random.default_rng(seed)
     seen = {"values": 0, "refused": 0}
     for k in range(400):
-        dtype = UNSIGNED[k % 4]
+        dtype = by_hand.UNSIGNED[k % 4]
         rows = int(g.choice([40, 257, 300]))
         name = ("walk", "few", "bursts", "sparse", "units")[k // 4 % 5]
-        predictor, entropy = PREDICTORS[k % 8], records.ENTROPIES[k // 8 % 3]
-        record = encode([series(name, rows, dtype)], "max", predictor, entropy)[0]
+        predictor, entropy = by_hand.PREDICTORS[k % 8], records.ENTROPIES[k // 8 % 3]
+        record = encode([by_hand.series(name, rows, dtype)], "max", predictor, entropy)[0]
         if record[0] != 3:
             continue
         for _ in range(3):
@@ -198,16 +192,9 @@ def test_both_decoders_make_the_same_of_damage(seed):
     assert min(seen.values()) > 100
 
 
-@pytest.fixture(params=[True, pytest.param(False, marks=needs_kernels)], ids=["numpy", "compiled"])
-def numpy(request, monkeypatch):
-    """Run the test with either decoder."""
-    if request.param:
-        monkeypatch.setattr(records, "ext", None)
-
-
 @needs_kernels
 def test_every_bit_and_every_cut_of_a_body(numpy):
-    found = [encode([c], "max", "auto", "classes")[0] for c in leads(300, "u2")[:2]]
+    found = [encode([c], "max", "auto", "classes")[0] for c in by_hand.leads(300, "u2")[:2]]
     assert [record[0] for record in found] == [3, 3]
     body, dtypes, g = body_of(found), [np.dtype("u2")] * 2, np.random.default_rng(0)
     offsets, decoded = [], 0
@@ -236,3 +223,32 @@ def test_columns_with_missing_values_refer_to_none(numpy):
     with pytest.raises(CorruptError, match="refers to others, where it may not") as error:
         chunk.decode(body_of([before + refers]), 8, dtypes, out)
     assert error.value.offset == 4 + len(before)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8"])
+def test_without_rows(numpy, dtype):
+    dtypes, out = [np.dtype(dtype)] * 2, [np.empty(0, dtype)] * 2
+    good = chunk.encode(out, chunk.Options(), [None, np.zeros(0, bool)])
+    chunk.decode(good, 0, dtypes, out)
+    chunk.decode(body_of([b"\0", b"\1\0\x08" + bytes(8)]), 0, dtypes, out, masks=[None, np.zeros(0, bool)])
+
+
+@pytest.mark.parametrize(
+    ("body", "offset"),
+    [
+        (b"", 0),
+        (body_of([b""]), 4),
+        (body_of([b"\0"])[:-1], 0),
+        (body_of([b"\0"]) + b"\0", 5),
+        (body_of([b"\0\0"]), 5),
+        (body_of([b"\1"]), 5),
+        (body_of([b"\1\0\x10" + bytes(9)]), 4 + 11),
+        (body_of([PLANAR]), 4 + 8),
+        (body_of([b"\2"]), 5),
+        (body_of([b"\x63"]), 4),
+    ],
+)
+def test_damage_without_rows(numpy, body, offset):
+    with pytest.raises(CorruptError) as error:
+        chunk.decode(body, 0, [np.dtype("u2")], [np.empty(0, "u2")])
+    assert error.value.offset == offset

@@ -89,7 +89,7 @@ def test_sizes():
         (lambda r: r[:2] + b"\x20" + r[3:], "values of 32 bits in a column of 16", 7),
         (lambda r: r[:2] + b"\x0f" + r[3:], "values of 15 bits", 7),
         (lambda r: r[:13] + b"\x11" + r[14:], "a width of more than 16 bits", 18),
-        (lambda r: b"\x00" + r[1:], "bytes of stored values, 2000 expected", 5),
+        (lambda r: b"\x00" + r[1:], "bytes of stored values, 2000 expected", 6),
     ],
 )
 def test_records_that_cannot_be(change, reason, offset):

@@ -299,3 +299,17 @@ def test_columns_that_repeat_go_through_zstd_and_are_referred_to_by_none():
     out = [np.empty(30000, np.int16) for _ in columns]
     chunk.decode(body, 30000, [np.dtype(np.int16)] * 6, out)
     assert all(np.array_equal(a, b) for a, b in zip(columns, out, strict=True))
+
+
+@pytest.mark.parametrize("refer", [False, True])
+def test_columns_are_encoded_again_only_if_they_refer_to_one_that_goes_through_zstd(refer, monkeypatch):
+    pytest.importorskip("zstandard")
+    g = np.random.default_rng(0)
+    repeats = np.tile(g.integers(-9000, 9000, 500).cumsum(), 8).astype(np.int16)
+    columns = [repeats, (repeats * refer + g.integers(0, 9, 4000)).astype(np.int16)]
+    calls, encode_columns = [], records.encode_columns
+    monkeypatch.setattr(records, "encode_columns", lambda *how: calls.append(how[0]) or encode_columns(*how))
+    said = chunk.describe(chunk.encode(columns, chunk.Options("max")), 2)
+    assert [column["values"] for column in said] == ["zstd", "integers"]
+    assert "other column" not in said[1]["predictor"]
+    assert [[column is None for column in one] for one in calls] == [[False, False], [True, False]][: 1 + refer]

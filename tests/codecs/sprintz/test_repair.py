@@ -169,8 +169,10 @@ def test_a_target_leaves_the_damaged_file_as_it_is(damage, tmp_path):
     before = path.read_bytes()
     done = repair(path, tmp_path / "first")
     assert (done.path, done.rows, done.gaps) == (tmp_path / "first", 192, ((192, 808),))
+    assert done.left_out == (12, 744), "of the 808 rows, those that are good"
     assert (tmp_path / "first").read_bytes() == compress(X[:192], chunk_rows=64, names=list("abc"), rate=250)
-    assert repair(path, tmp_path / "all", skip_bad=True).gaps == ((192, 64),)
+    done = repair(path, tmp_path / "all", skip_bad=True)
+    assert (done.gaps, done.left_out) == (((192, 64),), (0, 0))
     assert same(read(tmp_path / "all"), np.concatenate([X[:192], X[256:]]))
     assert path.read_bytes() == before
     assert repair(damage(), tmp_path / "copy").changed is False

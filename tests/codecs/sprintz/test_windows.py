@@ -143,6 +143,8 @@ dataset._cache._lock.acquire()  # as if another thread were at it
 pid = os.fork()
 if pid:
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+assert dataset.chunks_decoded == 0
+assert not dataset._cache._lock.locked(), "before a second thread may ask for it"
 assert dataset[0].shape == (8, 4)
 assert dataset.chunks_decoded == 1
 assert dataset._readers[0]._source._pool.file(dataset._sources[0][0]) is not mine

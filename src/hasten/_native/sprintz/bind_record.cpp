@@ -51,6 +51,7 @@ nb::object corrupt(const Corrupt& error) { return nb::make_tuple(error.offset, e
 
 nb::object bind_decode(nb::handle body, std::size_t rows, const std::vector<std::size_t>& itemsizes, nb::sequence out,
                        const char* isa) {
+    static uint8_t nothing;  // an output without rows may have no address, and is wanted all the same
     const ByteView bytes(body, true);
     std::vector<Buffer> buffers;
     std::vector<Target> targets;
@@ -70,7 +71,7 @@ nb::object bind_decode(nb::handle body, std::size_t rows, const std::vector<std:
             if (buffer.size() != rows || buffer.itemsize() != target.itemsize) {
                 throw nb::value_error("tsz_decode: an output of another size than the column");
             }
-            target.data = buffer.data();
+            target.data = rows > 0 ? buffer.data() : &nothing;
             target.stride = buffer.stride();
         }
         targets.push_back(target);
@@ -79,7 +80,7 @@ nb::object bind_decode(nb::handle body, std::size_t rows, const std::vector<std:
     const Kernels& kernels = kernels_for(require_isa(isa));
     std::vector<std::size_t> others;
     std::optional<Corrupt> error;
-    if (rows > 0) {
+    {
         nb::gil_scoped_release release;
         try {
             others = decode_body(bytes.data(), bytes.size(), rows, targets, kernels);

@@ -43,11 +43,11 @@ inline Sample sample_of(std::size_t steps, Effort effort) {
     return {(steps - wanted) / 2, (steps + wanted) / 2};
 }
 
-// Coefficients for `order` by least squares (the covariance method), in units of 2^-12. False: there are none.
+using Square = double[kMaxOrder + 1][kMaxOrder + 1];
+
+// phi[i][j], j >= i: the sum of v[t - i] v[t - j] over steps t from `order` on.
 template <typename T>
-bool fit(const Kernels& kernels, const T* v, std::size_t steps, std::size_t order, int16_t* coefficients) {
-    if (steps < 4 * order) return false;
-    double phi[kMaxOrder + 1][kMaxOrder + 1];
+void covariances(const Kernels& kernels, const T* v, std::size_t steps, std::size_t order, Square& phi) {
     lanes_of<T>(kernels).products(v, order, steps, order, phi[0]);
     const auto row = [&](std::size_t t, std::size_t u) {
         double sum = 0;
@@ -61,8 +61,12 @@ bool fit(const Kernels& kernels, const T* v, std::size_t steps, std::size_t orde
             phi[i + 1][j + 1] = phi[i][j] + row(order - 1 - i, order - 1 - j) - row(steps - 1 - i, steps - 1 - j);
         }
     }
-    // Cholesky, with a little weight on small coefficients, so that a column without noise has a solution too.
-    double lower[kMaxOrder][kMaxOrder], solution[kMaxOrder];
+}
+
+// Cholesky, with a little weight on small coefficients, so that a column without noise has a solution too. False: there
+// is none.
+inline bool solve(const Square& phi, std::size_t order, double* solution) {
+    double lower[kMaxOrder][kMaxOrder];
     const double ridge = 1e-9 * phi[0][0] + 1e-3;
     for (std::size_t i = 0; i < order; ++i) {
         for (std::size_t j = 0; j <= i; ++j) {
@@ -81,6 +85,17 @@ bool fit(const Kernels& kernels, const T* v, std::size_t steps, std::size_t orde
         for (std::size_t k = i + 1; k < order; ++k) solution[i] -= lower[k][i] * solution[k];
         solution[i] /= lower[i][i];
     }
+    return true;
+}
+
+// Coefficients for `order` by least squares (the covariance method), in units of 2^-12. False: there are none.
+template <typename T>
+bool fit(const Kernels& kernels, const T* v, std::size_t steps, std::size_t order, int16_t* coefficients) {
+    if (steps < 4 * order) return false;
+    Square phi;
+    covariances(kernels, v, steps, order, phi);
+    double solution[kMaxOrder];
+    if (!solve(phi, order, solution)) return false;
     for (std::size_t i = 0; i < order; ++i) {
         const double scaled = std::nearbyint(4096 * solution[i]);
         if (!(std::abs(scaled) <= 32767)) return false;
@@ -94,11 +109,12 @@ template <typename T>
 double token_bits(const Kernels& kernels, const T* z, std::size_t skipped, std::size_t steps) {
     uint32_t counts[1][kMaxTokens] = {};
     codes_of<T>(kernels).count(z + skipped * kLanes, steps - skipped, Contexts{}, counts, nullptr);
-    double bits = entropy_bits(counts[0], Tokens<T>::count);
+    uint64_t raw = 0;
     for (std::size_t s = 32; s < Tokens<T>::count; ++s) {
-        bits += counts[0][s] * static_cast<double>(5 + ((s - 32) >> Tokens<T>::top) - Tokens<T>::top);
+        raw += counts[0][s] * uint64_t{5 + ((s - 32) >> Tokens<T>::top) - Tokens<T>::top};
     }
-    return bits;
+    const uint64_t bits = entropy_bits(counts[0], Tokens<T>::count) + (raw << kLogBits);
+    return static_cast<double>(bits) / (1u << kLogBits);
 }
 
 template <typename T>
@@ -107,55 +123,72 @@ struct Choice {
     double bits = std::numeric_limits<double>::infinity();  // of a value
 };
 
-// The best predictor for v, a sample of lanes. `z`: room for its residuals.
+// Predictors tried on v, a sample of lanes.
 template <typename T>
-Choice<T> choose(const Kernels& kernels, const Options& options, const T* v, std::size_t steps, T* z) {
-    Choice<T> best;
-    // A half is enough to compare predictors that learn nothing; their coefficients come from all of it.
-    const std::size_t tried = options.effort == Effort::max ? steps : std::min<std::size_t>(steps, 144);
-    const std::size_t skipped = tried > 2 * kHistory ? kHistory : 0;
-    const auto attempt = [&](Prediction p, double handicap) {
-        lanes_of<T>(kernels).residuals(v, tried, p, z);
-        const double bits = token_bits(kernels, z, skipped, tried) / static_cast<double>((tried - skipped) * kLanes);
-        if (bits + handicap >= best.bits) return;
-        best.prediction = p;
-        best.bits = bits;
-    };
-    const auto attempt_linear = [&](uint8_t order, double handicap) {
+class Trial {
+public:
+    // `z`: room for residuals. A half is enough to compare predictors that learn nothing; coefficients come from all of it.
+    Trial(const Kernels& kernels, const T* v, std::size_t steps, bool whole, T* z)
+        : kernels_(kernels), v_(v), z_(z), steps_(steps), tried_(whole ? steps : std::min<std::size_t>(steps, 144)) {}
+
+    const Choice<T>& best() const { return best_; }
+
+    // A predictor must be better than the best so far by more than its handicap, in bits of a value.
+    void attempt(Predictor predictor, double handicap = 0) {
+        Prediction p;
+        p.predictor = predictor;
+        attempt(p, handicap);
+    }
+    void attempt_linear(uint8_t order, double handicap = 0) {
         Prediction p;
         p.predictor = Predictor::lpc;
         p.order = order;
-        if (fit(kernels, v, steps, order, p.coefficients)) attempt(p, handicap);
-    };
-    const auto simple = [](Predictor p) {
-        Prediction prediction;
-        prediction.predictor = p;
-        return prediction;
-    };
+        if (fit(kernels_, v_, steps_, order, p.coefficients)) attempt(p, handicap);
+    }
+
+private:
+    void attempt(const Prediction& p, double handicap) {
+        const std::size_t skipped = tried_ > 2 * kHistory ? kHistory : 0;
+        lanes_of<T>(kernels_).residuals(v_, tried_, p, z_);
+        const double bits = token_bits(kernels_, z_, skipped, tried_) / static_cast<double>((tried_ - skipped) * kLanes);
+        if (bits + handicap >= best_.bits) return;
+        best_.prediction = p;
+        best_.bits = bits;
+    }
+
+    const Kernels& kernels_;
+    const T* v_;
+    T* z_;
+    std::size_t steps_, tried_;
+    Choice<T> best_;
+};
+
+// The best predictor for v, a sample of lanes. `z`: room for its residuals.
+template <typename T>
+Choice<T> choose(const Kernels& kernels, const Options& options, const T* v, std::size_t steps, T* z) {
+    const bool max = options.effort == Effort::max;
+    Trial<T> trial(kernels, v, steps, max, z);
     if (options.predictor == static_cast<int>(Predictor::lpc)) {
-        for (const uint8_t order : {16, 8, 4, 2}) attempt_linear(order, 0);
-        if (std::isfinite(best.bits)) return best;
-        attempt(simple(Predictor::delta), 0);
-        return best;
+        for (const uint8_t order : {16, 8, 4, 2}) trial.attempt_linear(order);
+        if (!std::isfinite(trial.best().bits)) trial.attempt(Predictor::delta);
+        return trial.best();
     }
     if (options.predictor >= 0) {
-        Predictor p = static_cast<Predictor>(options.predictor);
-        if (p == Predictor::fire && sizeof(T) > 2) p = Predictor::delta;  // it is defined for 16 bits
-        attempt(simple(p), 0);
-        return best;
+        const Predictor p = static_cast<Predictor>(options.predictor);
+        // FIRE is defined for 16 bits.
+        trial.attempt(p == Predictor::fire && sizeof(T) > 2 ? Predictor::delta : p);
+        return trial.best();
     }
     // What takes longer to decode must save something: in "balanced" a thirtieth.
-    for (const Predictor p : {Predictor::delta, Predictor::none, Predictor::delta2}) attempt(simple(p), 0.001);
-    attempt_linear(8, options.effort == Effort::max ? 0.005 : best.bits / 30);
-    if (options.effort == Effort::max) {
-        attempt_linear(16, 0.005);
-        attempt_linear(4, 0.0);
-        attempt(simple(Predictor::nlms4), 0.005);
-        attempt(simple(Predictor::nlms2), 0.005);
-        attempt(simple(Predictor::nlms1), 0.005);
-        if (sizeof(T) == 2) attempt(simple(Predictor::fire), 0.005);
+    for (const Predictor p : {Predictor::delta, Predictor::none, Predictor::delta2}) trial.attempt(p, 0.001);
+    trial.attempt_linear(8, max ? 0.005 : trial.best().bits / 30);
+    if (max) {
+        trial.attempt_linear(16, 0.005);
+        trial.attempt_linear(4);
+        for (const Predictor p : {Predictor::nlms4, Predictor::nlms2, Predictor::nlms1}) trial.attempt(p, 0.005);
+        if (sizeof(T) == 2) trial.attempt(Predictor::fire, 0.005);
     }
-    return best;
+    return trial.best();
 }
 
 }  // namespace

@@ -205,47 +205,55 @@ void make_table(Cursor& in, const Lengths& lengths, std::size_t last, unsigned b
     }
 }
 
+constexpr const char* kCut = "a record ends inside its codes";
+
+Contexts get_contexts(Cursor& in) {
+    Contexts contexts;
+    contexts.count = in.word<uint8_t>(kCut);
+    if (contexts.count == 0 || contexts.count > kMaxContexts) in.fail("no contexts, or more than 8", 1);
+    if (contexts.count == 1) return contexts;
+    contexts.shift = in.word<uint8_t>(kCut);
+    if (contexts.shift > 31) in.fail("a shift of more than 31 bits", 1);
+    std::size_t previous = 0;
+    for (uint8_t k = 1; k < contexts.count; ++k) {
+        const std::size_t at = in.word<uint8_t>(kCut);
+        if (at <= previous) in.fail("levels of contexts that do not rise", 1);
+        std::fill(contexts.context + at, contexts.context + kLevels, k);
+        previous = at;
+    }
+    return contexts;
+}
+
+// The lengths of one code, of `bits` at most; returns how many tokens they are for.
+template <typename T>
+std::size_t get_lengths(Cursor& in, unsigned bits, Lengths& lengths) {
+    lengths.fill(0);
+    const std::size_t last = in.word<uint8_t>(kCut);
+    if (last > Tokens<T>::count) in.fail("more tokens than there are", 1);
+    for (std::size_t s = 0; s < last; s += 2) {
+        const uint8_t two = in.word<uint8_t>(kCut);
+        lengths[s] = two & 15;
+        lengths[s + 1] = two >> 4;
+        if (lengths[s] > bits || lengths[s + 1] > bits) in.fail("a code of more bits than there may be", 1);
+    }
+    const bool behind = (last > 0 && lengths[last - 1] == 0) || (last % 2 == 1 && lengths[last] != 0);
+    if (behind) in.fail("tokens behind the last", 1);
+    return last;
+}
+
 template <typename T>
 void get_tokens(const Kernels& kernels, Cursor& in, std::size_t steps, T* z) {
-    const char* const cut = "a record ends inside its codes";
-    Contexts contexts;
-    contexts.count = in.word<uint8_t>(cut);
-    if (contexts.count == 0 || contexts.count > kMaxContexts) in.fail("no contexts, or more than 8", 1);
-    if (contexts.count > 1) {
-        contexts.shift = in.word<uint8_t>(cut);
-        if (contexts.shift > 31) in.fail("a shift of more than 31 bits", 1);
-        std::size_t previous = 0;
-        for (uint8_t k = 1; k < contexts.count; ++k) {
-            const std::size_t at = in.word<uint8_t>(cut);
-            if (at <= previous) in.fail("levels of contexts that do not rise", 1);
-            std::fill(contexts.context + at, contexts.context + kLevels, k);
-            previous = at;
-        }
-    }
+    const Contexts contexts = get_contexts(in);
+    const unsigned bits = contexts.count > 1 ? kMaxCodeOfMany : kMaxCode;
     std::vector<Lengths> lengths(contexts.count);
     std::vector<std::size_t> lasts;
-    const unsigned bits = contexts.count > 1 ? kMaxCodeOfMany : kMaxCode;
-    for (Lengths& mine : lengths) {
-        mine.fill(0);
-        const std::size_t last = in.word<uint8_t>(cut);
-        if (last > Tokens<T>::count) in.fail("more tokens than there are", 1);
-        lasts.push_back(last);
-        for (std::size_t s = 0; s < last; s += 2) {
-            const uint8_t two = in.word<uint8_t>(cut);
-            mine[s] = two & 15;
-            mine[s + 1] = two >> 4;
-            for (const unsigned length : {unsigned{mine[s]}, unsigned{mine[s + 1]}}) {
-                if (length > bits) in.fail("a code of more bits than there may be", 1);
-            }
-        }
-        if ((last > 0 && mine[last - 1] == 0) || (last % 2 == 1 && mine[last] != 0)) in.fail("tokens behind the last", 1);
-    }
+    for (Lengths& mine : lengths) lasts.push_back(get_lengths<T>(in, bits, mine));
     std::vector<Entry> table(std::size_t{contexts.count} << bits);
     for (std::size_t c = 0; c < contexts.count; ++c) {
         make_table<T>(in, lengths[c], lasts[c], bits, table.data() + (c << bits));
     }
     std::size_t sizes[kStreams];
-    for (std::size_t q = 0; q + 1 < kStreams; ++q) sizes[q] = in.word<uint32_t>(cut);
+    for (std::size_t q = 0; q + 1 < kStreams; ++q) sizes[q] = in.word<uint32_t>(kCut);
     Stream streams[kStreams];
     for (std::size_t q = 0; q < kStreams; ++q) {
         if (q + 1 == kStreams) sizes[q] = in.left();
@@ -375,11 +383,9 @@ std::vector<std::size_t> references_of(Cursor in, std::size_t itemsize) {
     return {head.columns, head.columns + head.references};
 }
 
-}  // namespace
-
-std::vector<std::size_t> decode_body(const uint8_t* body, std::size_t size, std::size_t rows,
-                                     const std::vector<Target>& columns, const Kernels& kernels) {
-    const std::size_t count = columns.size(), head = 4 * count;
+// The records of a body of so many columns.
+std::vector<Cursor> records_of(const uint8_t* body, std::size_t size, std::size_t count) {
+    const std::size_t head = 4 * count;
     if (size < head) throw Corrupt{size, "the chunk ends inside its directory"};
     std::vector<Cursor> records;
     std::size_t start = head;
@@ -390,38 +396,60 @@ std::vector<std::size_t> decode_body(const uint8_t* body, std::size_t size, std:
         start = stop;
     }
     if (start != size) throw Corrupt{start, "bytes behind the last record"};
+    return records;
+}
 
-    // Which columns are needed: the wanted ones, and those that they refer to, which come before them.
-    std::vector<uint8_t> needed(count), referred(count);
-    std::vector<std::vector<std::size_t>> references(count);
+// Which columns are needed: the wanted ones, and those that they refer to, which come before them.
+struct Needs {
+    std::vector<uint8_t> needed, referred;
+    std::vector<std::vector<std::size_t>> references;
+};
+
+Needs needs_of(const std::vector<Cursor>& records, const std::vector<Target>& columns) {
+    const std::size_t count = columns.size();
+    Needs found{std::vector<uint8_t>(count), std::vector<uint8_t>(count), std::vector<std::vector<std::size_t>>(count)};
     for (std::size_t j = count; j-- > 0;) {
-        if (columns[j].data) needed[j] = 1;
-        if (!needed[j]) continue;
-        references[j] = references_of(records[j], columns[j].itemsize);
-        for (const std::size_t c : references[j]) {
+        if (columns[j].data) found.needed[j] = 1;
+        if (!found.needed[j]) continue;
+        found.references[j] = references_of(records[j], columns[j].itemsize);
+        for (const std::size_t c : found.references[j]) {
             if (c >= j) records[j].fail("a column that refers to a later one, or to itself");
             if (columns[c].itemsize != columns[j].itemsize) records[j].fail("a column that refers to one of another size");
-            needed[c] = referred[c] = 1;
+            found.needed[c] = found.referred[c] = 1;
         }
     }
+    return found;
+}
+
+bool is_known(uint8_t kind) {
+    return kind == static_cast<uint8_t>(Kind::stored) || kind == static_cast<uint8_t>(Kind::planar) ||
+           kind == static_cast<uint8_t>(Kind::lanes);
+}
+
+}  // namespace
+
+std::vector<std::size_t> decode_body(const uint8_t* body, std::size_t size, std::size_t rows,
+                                     const std::vector<Target>& columns, const Kernels& kernels) {
+    const std::size_t count = columns.size();
+    const std::vector<Cursor> records = records_of(body, size, count);
+    const Needs needs = needs_of(records, columns);
     std::vector<std::size_t> others;
     Borrowed borrowed;
     Scratch& scratch = borrowed.scratch();
-    std::vector<uint8_t*> copies(count);
+    std::vector<uint8_t*> copies(count);  // of columns that others refer to
     for (std::size_t j = 0; j < count; ++j) {
-        if (!needed[j]) continue;
+        if (!needs.needed[j]) continue;
         Cursor peeked = records[j];
-        const uint8_t kind = peeked.word<uint8_t>("an empty record");
-        if (kind != 0 && kind != 1 && kind != 3) {
-            if (referred[j]) records[j].fail("a column that others refer to is not one of plain integers");
+        if (!is_known(peeked.word<uint8_t>("an empty record"))) {
+            if (needs.referred[j]) records[j].fail("a column that others refer to is not one of plain integers");
             others.push_back(j);
             continue;
         }
         with_type(columns[j].itemsize, [&](auto zero) {
             using X = decltype(zero);
             std::vector<const X*> known;
-            for (const std::size_t c : references[j]) known.push_back(reinterpret_cast<const X*>(copies[c]));
-            if (referred[j]) copies[j] = scratch.take<uint8_t>(rows * sizeof(X));
+            for (const std::size_t c : needs.references[j]) known.push_back(reinterpret_cast<const X*>(copies[c]));
+            if (needs.referred[j]) copies[j] = scratch.take<uint8_t>(rows * sizeof(X));
             into_target<X>(kernels, records[j], rows, known, columns[j], reinterpret_cast<X*>(copies[j]), scratch);
         });
     }

@@ -1,5 +1,5 @@
 // Rice codes: of each residual z, z >> k in unary and the k low bits as they are, where k belongs to the 32 steps of one
-// lane; 32 zeros take no bits at all. Part of kernels_impl.hpp.
+// lane; 32 zeros take no bits at all. Part of codes_impl.hpp.
 
 constexpr std::size_t kRun = 32;  // steps of a lane that share a parameter
 constexpr unsigned kMostUnary = 40;

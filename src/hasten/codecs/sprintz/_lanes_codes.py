@@ -89,10 +89,7 @@ def take_tokens(cursor: Cursor, steps: int, bits: int) -> np.ndarray:
     streams.append(cursor.take(cursor.left(), ""))
     found, ends = [], []
     for stream in streams:
-        if len(tables) == 1:
-            values, end = _take_stream(stream, 2 * steps, tables[0], width)
-        else:
-            values, end = _take_stream_in_contexts(stream, steps, tables, width, context_of, shift)
+        values, end = _take_stream(stream, 2 * steps, tables, width, context_of, shift)
         if end > 8 * len(stream):
             cursor.fail("a stream ends too early")
         found.append(np.frombuffer(values, np.uint64).reshape(steps, 2))
@@ -168,14 +165,25 @@ def _make_table(cursor: Cursor, lengths: list[int], width: int, top: int) -> lis
     return table
 
 
-def _take_stream(stream: memoryview, count: int, table: list[Entry], width: int) -> tuple[array, int]:
-    """Values, and how many bits they took; more than there are if the stream ends before the last."""
+def _take_stream(
+    stream: memoryview, count: int, tables: list[list[Entry]], width: int, context_of: list[int], shift: int
+) -> tuple[array, int]:
+    """Values of two lanes in turns, and how many bits they took; more than there are if the stream ends too early.
+
+    Where there are several tables, each is for a context: the recent size of residuals of a lane says which.
+    """
     word_at = struct.Struct("<Q").unpack_from
     padded, size, mask = bytes(stream) + bytes(16), 8 * len(stream), (1 << width) - 1
     values, at = array("Q"), 0
     append = values.append
+    table, several, last = tables[0], len(tables) > 1, LEVELS - 1
+    tables_of = [tables[context] for context in context_of]
+    mine, other = 0, 0  # recent sizes of the two lanes
     for _ in range(count):
         word = word_at(padded, at >> 3)[0] >> (at & 7)
+        if several:
+            level = mine >> shift
+            table = tables_of[level if level < last else last]
         length, raw, value = table[word & mask]
         at += length
         if raw:
@@ -185,33 +193,8 @@ def _take_stream(stream: memoryview, count: int, table: list[Entry], width: int)
         if at > size:
             break
         append(value)
-    return values, at
-
-
-def _take_stream_in_contexts(
-    stream: memoryview, steps: int, tables: list[list[Entry]], width: int, context_of: list[int], shift: int
-) -> tuple[array, int]:
-    """The same of a code that depends on the recent size of residuals of either lane."""
-    word_at = struct.Struct("<Q").unpack_from
-    padded, size, mask = bytes(stream) + bytes(16), 8 * len(stream), (1 << width) - 1
-    values, at = array("Q"), 0
-    append = values.append
-    tables_of = [tables[context] for context in context_of]
-    last = LEVELS - 1
-    mine, other = 0, 0  # recent sizes of the two lanes, which take turns
-    for _ in range(2 * steps):
-        word = word_at(padded, at >> 3)[0] >> (at & 7)
-        level = mine >> shift
-        length, raw, value = tables_of[level if level < last else last][word & mask]
-        at += length
-        if raw:
-            rest = word >> length if length + raw <= 57 else _long(padded, at)
-            value = value << raw | rest & ((1 << raw) - 1)
-            at += raw
-        if at > size:
-            break
-        append(value)
-        mine, other = other, mine - (mine >> 3) + (value if value < LARGEST else LARGEST)
+        if several:
+            mine, other = other, mine - (mine >> 3) + (value if value < LARGEST else LARGEST)
     return values, at
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import records
 from .errors import CorruptError
+from .lanes import references_of
 from .lz import maybe_zstd
 from .planar import MASKED
 from .quantize import error_of
@@ -71,9 +72,17 @@ def _plain(columns: Sequence[np.ndarray | None], how: tuple[str, str, str], cros
     packed = {i: maybe_zstd(np.ascontiguousarray(values), len(found[i]), _LEVEL)
               for i, values in enumerate(columns) if values is not None}  # fmt: skip
     packed = {i: record for i, record in packed.items() if record is not None}
-    if packed and cross:
+    if not packed:
+        return found
+    referred = {j for i, record in enumerate(found) if i not in packed for j in _references(record, columns[i])}
+    if not referred.isdisjoint(packed):
         found = records.encode_columns([None if i in packed else c for i, c in enumerate(columns)], *how, cross)
     return [packed.get(i) or record for i, record in enumerate(found)]
+
+
+def _references(record: bytes, values: np.ndarray | None) -> list[int]:
+    """The columns that the record of a column refers to."""
+    return [] if values is None else references_of(memoryview(record), values.dtype, 0)
 
 
 def _some(mask: np.ndarray | None) -> np.ndarray | None:

@@ -60,7 +60,7 @@ def decode_column(record: memoryview, nrows: int, dtype: np.dtype, at: int) -> n
         raise CorruptError(at, "an empty record")
     if record[0] == STORED:
         if len(record) != 1 + nrows * dtype.itemsize:
-            raise CorruptError(at, f"{len(record) - 1} bytes of stored values, {nrows * dtype.itemsize} expected")
+            raise CorruptError(at + 1, f"{len(record) - 1} bytes of stored values, {nrows * dtype.itemsize} expected")
         return np.frombuffer(record[1:], dtype.newbyteorder("<")).astype(dtype, copy=False)
     number, bits, base = _parse_head(record, dtype, at)
     count = -(-nrows // BLOCK)

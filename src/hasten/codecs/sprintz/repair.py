@@ -38,6 +38,8 @@ class Repair:
         rows, chunks: What it holds.
         gaps: Pairs of a row of it and how many rows were lost before that one (0: nobody knows).
         faults: What was wrong.
+        left_out: How many good chunks behind a bad one were left out, and how many rows they hold; `skip_bad=True`
+            keeps them.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Repair:
     chunks: int
     gaps: tuple[tuple[int, int], ...]
     faults: tuple[Fault, ...]
+    left_out: tuple[int, int] = (0, 0)
 
 
 class Good(NamedTuple):
@@ -161,7 +164,8 @@ def repair(
     Args:
         path: Of the damaged file.
         target: Where to write the whole one; None: in its place, so that a crash leaves the old rows or the new file.
-        skip_bad: Whether to keep what lies behind a bad chunk. If not, and there is no target, nothing is changed.
+        skip_bad: Whether to keep what lies behind a bad chunk. If not, good chunks there are an error, and nothing is
+            changed; with a target they are left out of it, and the result counts them.
         max_chunk_bytes: Chunks that are larger after decoding are bad.
 
     Raises:
@@ -175,16 +179,18 @@ def repair(
         header = read_header(source)
         good, faults, total = _survey(source, header, max_chunk_bytes)
         prefix = [chunk for number, chunk in enumerate(good) if chunk.head.number == number]
+        left_out: list[Good] = []
         if not skip_bad:
-            if target is None and len(prefix) < len(good):
-                raise _would_lose(faults[0], good[len(prefix) :])
-            good = prefix
+            good, left_out = prefix, good[len(prefix) :]
+        if left_out and target is None:
+            raise _would_lose(faults[0], left_out)
         renumbered, lost = _with_gaps(header, good, total)
         if disk is None or len(prefix) < len(good):
             _rewrite(source, renumbered, good, goal)
         elif faults:
             _mend(disk, header, good)
-    return Repair(goal, bool(faults), _rows(good), len(good), lost, tuple(faults))
+    counts = (len(left_out), _rows(left_out))
+    return Repair(goal, bool(faults), _rows(good), len(good), lost, tuple(faults), counts)
 
 
 def _rows(chunks: list[Good]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -18,16 +19,38 @@ __all__ = ["ChunkCache", "FilePool", "PooledSource"]
 OPEN_FILES = 64  # at once in one process; systems allow 256 and more
 
 
-class FilePool:
-    """Open files, those used last. A forked process opens its own: it shares no descriptor with its parent."""
+class _OfAProcess:
+    """What a forked process begins anew, before it has a second thread: it shares no descriptor with its parent, and no
+    lock, which a thread may hold that was not forked."""
 
     def __init__(self) -> None:
-        self._pid = -1
+        self._begin()
+        _ALL.add(self)
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+
+_ALL: weakref.WeakSet[_OfAProcess] = weakref.WeakSet()
+
+
+def _begin_all() -> None:
+    for one in list(_ALL):
+        one._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_all)
+
+
+class FilePool(_OfAProcess):
+    """Open files, those used last."""
+
+    def _begin(self) -> None:
+        self._files = functools.lru_cache(OPEN_FILES)(_OwnFile)
 
     def file(self, path: Path) -> FileSource:
         """The open file; it is closed when neither the pool nor a read holds it."""
-        if self._pid != os.getpid():
-            self._files, self._pid = functools.lru_cache(OPEN_FILES)(_OwnFile), os.getpid()
         return self._files(path)
 
 
@@ -49,23 +72,24 @@ class PooledSource(Source):
         return self._pool.file(self._path).some(at, max(0, min(length, self.size - at)))
 
 
-class ChunkCache:
-    """Decoded chunks, at most `size` of them: the one used longest ago goes first. A forked process begins anew.
+class ChunkCache(_OfAProcess):
+    """Decoded chunks, at most `size` of them: the one used longest ago goes first.
 
     Attributes:
         decoded: How many were made in this process.
     """
 
     def __init__(self, size: int) -> None:
-        self._size, self._pid = size, os.getpid()
+        self._size = size
+        super().__init__()
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._blocks: OrderedDict[Hashable, np.ndarray] = OrderedDict()
         self.decoded = 0
 
     def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The chunk of this name, made if it is not there. May be called by several threads."""
-        if self._pid != os.getpid():  # the lock may be held by a thread that was not forked
-            self.__init__(self._size)
         with self._lock:
             if key in self._blocks:
                 self._blocks.move_to_end(key)
