@@ -121,33 +121,43 @@ std::size_t palette_room(const Range& range) {
     return sizeof(X) > 2 ? range.span + 1 : std::size_t{1} << 8 * sizeof(X);
 }
 
-// The distinct values, if there are few and most of them have no neighbour.
+template <typename X>
+void mark_values(const X* x, std::size_t n, X base, uint8_t* seen) {
+    std::size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        for (std::size_t k = 0; k < 4; ++k) seen[static_cast<X>(x[i + k] - base)] = 1;
+    }
+    for (; i < n; ++i) seen[static_cast<X>(x[i] - base)] = 1;
+}
+
+// The marked values, if there are few and most of them have no neighbour.
+inline std::vector<uint64_t> marked_values(const uint8_t* seen, uint64_t span) {
+    constexpr std::size_t kFew = 512;
+    std::vector<uint64_t> values;
+    std::size_t neighbours = 0;
+    for (uint64_t v = 0; v <= span && values.size() <= kFew; ++v) {
+        if (!seen[v]) continue;
+        neighbours += v > 0 && seen[v - 1];
+        values.push_back(v);
+    }
+    if (values.size() > kFew || 2 * neighbours > values.size()) values.clear();
+    return values;
+}
+
+// The distinct values above the base, if it pays to write their ranks.
 template <typename X>
 std::vector<uint64_t> palette_of(const X* x, std::size_t n, const Range& range, Scratch& scratch) {
-    constexpr std::size_t kTried = 2048, kFew = 512;
+    constexpr std::size_t kTried = 2048;
     if (range.span < 8 || range.span >> 16 != 0 || n < 256) return {};
     const Scope scope(scratch);
     const X base = static_cast<X>(range.base);
     uint8_t* const seen = scratch.take<uint8_t>(palette_room<X>(range));
     std::fill_n(seen, range.span + 1, uint8_t{0});
-    const auto look = [&](std::size_t first, std::size_t last) {
-        std::size_t i = first;
-        for (; i + 4 <= last; i += 4) {
-            for (std::size_t k = 0; k < 4; ++k) seen[static_cast<X>(x[i + k] - base)] = 1;
-        }
-        for (; i < last; ++i) seen[static_cast<X>(x[i] - base)] = 1;
-        std::vector<uint64_t> values;
-        std::size_t neighbours = 0;
-        for (uint64_t v = 0; v <= range.span && values.size() <= kFew; ++v) {
-            if (!seen[v]) continue;
-            neighbours += v > 0 && seen[v - 1];
-            values.push_back(v);
-        }
-        if (values.size() > kFew || 2 * neighbours > values.size()) values.clear();
-        return values;
-    };
-    const std::size_t tried = std::min(n, kTried), first = (n - tried) / 2;
-    return look(first, first + tried).empty() ? std::vector<uint64_t>{} : look(0, n);
+    const std::size_t tried = std::min(n, kTried);
+    mark_values(x + (n - tried) / 2, tried, base, seen);
+    if (marked_values(seen, range.span).empty()) return {};
+    mark_values(x, n, base, seen);
+    return marked_values(seen, range.span);
 }
 
 template <typename X, typename T>

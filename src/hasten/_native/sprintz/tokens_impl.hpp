@@ -1,4 +1,4 @@
-// Codes for residuals: a token says how large a residual is, bits as they are say the rest. Part of kernels_impl.hpp.
+// Codes for residuals: a token says how large a residual is, bits as they are say the rest. Part of codes_impl.hpp.
 
 template <typename T>
 INLINE unsigned raw_bits(T z) {
