@@ -18,17 +18,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests._native.test_sprintz_mutants import mutant
-from tests.codecs.sprintz.records_by_hand import SERIES, UNSIGNED, body_of, series
+from tests._native.test_sprintz_mutants import assert_complete, mutant
+from tests.codecs.sprintz.records_by_hand import SERIES, UNSIGNED, body_of, head, planar, series
 
 from hasten._core import dispatch
 from hasten._native import ext
+from hasten.codecs.sprintz._lanes_head import Cursor, parse_head
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(ext is None, reason="no compiled module")]
 
 ROOT = Path(__file__).parents[2]
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 DTYPES = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")  # in the order of stats.hpp
+ISAS = ("scalar", "neon")  # of the emulated machine; a request has their number
+NUMBERS = range(len(ISAS))
+HERE = (dispatch.isas() or ("reference",))[-1]
 EFFORTS, PREDICTORS, ENTROPIES = (0, 1, 2), range(-1, 8), range(-1, 3)
 ROWS = (1, 7, 8, 31, 32, 33, 63, 64, 65, 255, 256, 257, 300, 700)
 Machine = Callable[[Sequence[bytes]], list[bytes]]
@@ -81,19 +85,6 @@ def machine(driver, tmp_path) -> Machine:
     return ask
 
 
-@pytest.fixture(scope="module")
-def isas(driver, tmp_path_factory) -> list[int]:
-    """The numbers of the instruction sets that the emulated machine has."""
-    return list(range(len(names_of(driver, tmp_path_factory.mktemp("names")))))
-
-
-def names_of(driver: list[str], folder: Path) -> list[str]:
-    (folder / "requests").write_bytes(b"i\0")
-    call(*driver, folder / "requests", folder / "answers")
-    (names,) = parts((folder / "answers").read_bytes())
-    return [name for name in names.decode().split() if name != "crc32"]
-
-
 def parts(data: bytes) -> Iterator[bytes]:
     """u32 bytes | these, again and again."""
     at = 0
@@ -111,8 +102,8 @@ def verdict(fault: tuple[int, str] | None, values: bytes) -> bytes:
     return b"\0" + values if fault is None else b"\1" + struct.pack("<I", fault[0]) + fault[1].encode()
 
 
-def test_names_of_the_instruction_sets(driver, tmp_path):
-    assert names_of(driver, tmp_path) == ["scalar", "neon"]
+def test_instruction_sets(machine):
+    assert machine([b"i\0"]) == [" ".join(ISAS).encode() + b" crc32"]
 
 
 # ---- columns
@@ -130,9 +121,7 @@ class Chunk:
 
     @property
     def records(self) -> list[bytes]:
-        return ext.tsz_encode(
-            self.columns, self.effort, self.predictor, self.entropy, self.cross, dispatch.isas()[-1]
-        )  # fmt: skip
+        return ext.tsz_encode(self.columns, self.effort, self.predictor, self.entropy, self.cross, HERE)
 
     @property
     def _shape(self) -> bytes:
@@ -152,7 +141,7 @@ class Chunk:
     def decoded_here(self, body: bytes) -> bytes:
         rows = len(self.columns[0])
         out = [np.zeros(rows, x.dtype) for x in self.columns]
-        found = ext.tsz_decode(body, rows, [x.itemsize for x in out], out, dispatch.isas()[-1])
+        found = ext.tsz_decode(body, rows, [x.itemsize for x in out], out, HERE)
         if found and isinstance(found, list):
             found = found[0], "a record of another kind"
         return verdict(found or None, b"".join(x.tobytes() for x in out))
@@ -184,11 +173,17 @@ def extremes(rows: int, dtype: np.dtype, seed: int) -> list[np.ndarray]:
     ]
 
 
+def tones(rows: int, dtype: np.dtype, count: int) -> np.ndarray:
+    """What linear prediction of twice so many values predicts, all over the range of a quarter of the bits or more."""
+    t = np.arange(rows)
+    x = sum(np.sin(t * (0.3 + 0.37 * k) + k) for k in range(count)) / count
+    return np.rint(x * (1 << min(8 * dtype.itemsize - 2, 40))).astype(np.int64).astype(dtype)
+
+
 def chunks() -> list[Chunk]:
     """Every way to encode, with every size of a value; series and lengths take turns."""
-    made, number = [], 0
-    for effort, predictor, entropy, dtype in product(EFFORTS, PREDICTORS, ENTROPIES, UNSIGNED):
-        number += 1
+    made = []
+    for number, (effort, predictor, entropy, dtype) in enumerate(product(EFFORTS, PREDICTORS, ENTROPIES, UNSIGNED)):
         rows = ROWS[number % len(ROWS)]
         columns = [series(name, rows, dtype, number) for name in random.Random(number).sample([*SERIES], 2)]
         columns.append(columns[0] - columns[1])
@@ -200,17 +195,26 @@ def chunks() -> list[Chunk]:
         made.append(Chunk(extremes(4000, dtype, 1), 0, predictor, 0))
     for name, dtype in product(SERIES, UNSIGNED):
         made.append(Chunk([series(name, 6000, dtype, 3)], 2))
+    for count, rows, dtype, effort in product((1, 2, 4, 8), (200, 400, 1500), UNSIGNED[1:], (1, 2)):
+        made.append(Chunk([tones(rows, dtype, count)], effort, 7))
     return made
 
 
-def test_the_same_records(machine, isas):
+def order_of(record: bytes, column: np.ndarray) -> int:
+    """Of linear prediction; 0: it is not used."""
+    return len(parse_head(Cursor(memoryview(record)[1:], 0), column.itemsize).coefficients) if record[0] == 3 else 0
+
+
+def test_the_same_records(machine):
     every = chunks()
     here = [chunk.records for chunk in every]
-    kinds = {(record[0], *record[1:5]) for records in here for record in records if record[0] == 3}
-    assert {kind[1] for kind in kinds} == set(range(8))  # predictors
-    assert {kind[2] for kind in kinds} == set(range(3))  # codes
-    assert {kind[4] for kind in kinds} == set(range(3))  # mappings
-    asked = list(product(isas, zip(every, here, strict=True)))
+    pairs = [
+        pair for chunk, records in zip(every, here, strict=True) for pair in zip(records, chunk.columns, strict=True)
+    ]
+    assert_complete([record for record, _ in pairs])
+    orders = {(record[3], order_of(record, column)) for record, column in pairs if record[0] == 3}
+    assert orders >= set(product((16, 32, 64), (0, 2, 4, 8, 16)))
+    asked = list(product(NUMBERS, zip(every, here, strict=True)))
     answers = machine([chunk.encode(isa) for isa, (chunk, _) in asked])
     for (isa, (chunk, records)), answer in zip(asked, answers, strict=True):
         there = list(parts(answer))
@@ -218,20 +222,20 @@ def test_the_same_records(machine, isas):
         assert chunk.decoded_here(body_of(there)) == b"\0" + chunk.values(), (isa, chunk)
 
 
-def test_the_same_values(machine, isas):
-    asked = [(isa, chunk, body_of(chunk.records)) for isa, chunk in product(isas, chunks())]
+def test_the_same_values(machine):
+    asked = [(isa, chunk, body_of(chunk.records)) for isa, chunk in product(NUMBERS, chunks())]
     answers = machine([chunk.decode(isa, body) for isa, chunk, body in asked])
     for (isa, chunk, _), answer in zip(asked, answers, strict=True):
         assert answer == b"\0" + chunk.values(), (isa, chunk)
 
 
-def test_the_same_refusals(machine, isas):
+def test_the_same_refusals(machine):
     rng, asked = random.Random(5), []
     for chunk in chunks():
         body = body_of(chunk.records)
         if len(chunk.columns[0]) > 700:
             continue
-        asked += [(isa, chunk, changed) for changed in (mutant(body, body, rng) for _ in range(8)) for isa in isas]
+        asked += [(isa, chunk, changed) for changed in (mutant(body, body, rng) for _ in range(8)) for isa in NUMBERS]
     answers = machine([chunk.decode(isa, body) for isa, chunk, body in asked])
     fine = 0
     for (isa, chunk, body), answer in zip(asked, answers, strict=True):
@@ -240,19 +244,36 @@ def test_the_same_refusals(machine, isas):
     assert len(asked) / 20 < fine < len(asked) / 1.1  # neither is rare
 
 
+def test_any_residuals_and_coefficients(machine):
+    asked, g = [], np.random.default_rng(6)
+    for predictor, order, bits, steps in product(range(8), (2, 4, 8, 16), (16, 32, 64), (1, 15, 16, 17, 40)):
+        dtype = np.dtype(f"u{bits // 8}")
+        if (predictor != 7 and order > 2) or (predictor == 3 and bits > 16):
+            continue
+        anything = g.integers(0, 1 << bits, 8 * steps, np.uint64).astype(dtype)
+        z = np.where(g.random(8 * steps) < 0.5, anything, extremes(8 * steps, dtype, steps)[0])
+        linear = g.choice([-32768, -32767, -1, 0, 1, 32767, *g.integers(-9000, 9000, 6).tolist()], order).tolist()
+        record = head(predictor, 0, bits, bits // 8, base=3, linear=linear) + planar(z.reshape(steps, 8), bits)
+        asked += [(isa, Chunk([np.zeros(8 * steps, dtype)]), body_of([record])) for isa in NUMBERS]
+    answers = machine([chunk.decode(isa, body) for isa, chunk, body in asked])
+    for (isa, chunk, body), answer in zip(asked, answers, strict=True):
+        assert answer[0] == 0
+        assert answer == chunk.decoded_here(body), (isa, chunk, body[4:30])
+
+
 # ---- what a container needs besides
 
 
-def test_the_same_crc32c_and_checksum(machine, isas):
+def test_the_same_crc32c_and_checksum(machine):
     g, asked, expected = np.random.default_rng(1), [], []
     for size in [*range(70), 1023, 1024, 3071, 3072, 3073, 3079, 6144, 9999]:
         data = g.integers(0, 256, size, np.uint8)
         before = int(g.integers(0, 1 << 32))
-        for isa in isas:
+        for isa in NUMBERS:
             asked.append(bytes([ord("c"), isa]) + struct.pack("<I", before) + sized(data.tobytes()))
-            expected.append(struct.pack("<I", ext.crc32c(data, before, dispatch.isas()[-1])))
+            expected.append(struct.pack("<I", ext.crc32c(data, before, HERE)))
             asked.append(bytes([ord("k"), isa]) + sized(data.tobytes()))
-            expected.append(struct.pack("<Q", ext.checksum(data, dispatch.isas()[-1])))
+            expected.append(struct.pack("<Q", ext.checksum(data, HERE)))
     assert machine(asked) == expected
 
 
@@ -268,14 +289,14 @@ def values_for_stats(rows: int, columns: int, dtype: str, seed: int) -> np.ndarr
 
 def stats_here(x: np.ndarray) -> bytes:
     results = [np.zeros(x.shape[1], kind) for kind in (x.dtype, x.dtype, "u8", "i8", "u4")]
-    ext.column_stats(x, *results, dispatch.isas()[-1])
+    ext.column_stats(x, *results, HERE)
     return b"".join(result.tobytes() for result in results)
 
 
-def test_the_same_stats(machine, isas):
+def test_the_same_stats(machine):
     asked, expected = [], []
     shapes = ((1, 1), (2, 3), (255, 1), (256, 1), (257, 1), (100, 3), (33, 255), (5, 300), (2000, 5))
-    for (kind, dtype), (rows, columns), far, isa in product(enumerate(DTYPES), shapes, (False, True), isas):
+    for (kind, dtype), (rows, columns), far, isa in product(enumerate(DTYPES), shapes, (False, True), NUMBERS):
         x = values_for_stats(rows, columns, dtype, rows)
         x = np.asfortranarray(x) if far else x
         head = struct.pack("<BBIIB", kind, x.itemsize, rows, columns, far)
