@@ -7,7 +7,7 @@
 // compiler builds the scalar kernels only.
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
 #define HASTEN_X86 1
-#elif (defined(__GNUC__) || defined(__clang__)) && defined(__aarch64__)
+#elif (defined(__GNUC__) || defined(__clang__)) && defined(__aarch64__) && !defined(__AARCH64EB__)
 #define HASTEN_ARM 1
 #endif
 

@@ -11,6 +11,8 @@
 
 #if defined(HASTEN_X86)
 #include <immintrin.h>
+#elif defined(HASTEN_ARM)
+#include <arm_neon.h>
 #endif
 
 #if defined(__GNUC__)

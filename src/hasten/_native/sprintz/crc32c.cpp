@@ -5,9 +5,8 @@
 
 #if defined(HASTEN_X86)
 #include <nmmintrin.h>
-#elif defined(HASTEN_ARM) && defined(__ARM_FEATURE_CRC32)
-#include <arm_acle.h>
-#define HASTEN_ARM_CRC 1
+#elif defined(HASTEN_ARM) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace hasten::sprintz {
@@ -55,7 +54,7 @@ uint32_t crc_scalar(uint32_t crc, const uint8_t* data, std::size_t size) {
     return ~crc;
 }
 
-#if defined(HASTEN_X86) || defined(HASTEN_ARM_CRC)
+#if defined(HASTEN_X86) || defined(HASTEN_ARM)
 
 // The instruction takes three cycles and a new one can start in each, so long data run as three streams of kLane
 // bytes; kShift then moves a register past kLane zero bytes, four tables of one byte of it each.
@@ -103,8 +102,27 @@ HASTEN_CRC_TARGET inline uint32_t step8(uint32_t crc, const uint8_t* data) {
 HASTEN_CRC_TARGET inline uint32_t step1(uint32_t crc, uint8_t byte) { return _mm_crc32_u8(crc, byte); }
 #else
 #define HASTEN_CRC_TARGET
-inline uint32_t step8(uint32_t crc, const uint8_t* data) { return __crc32cd(crc, load_little(data)); }
-inline uint32_t step1(uint32_t crc, uint8_t byte) { return __crc32cb(crc, byte); }
+// In assembler: compilers differ in how a function asks for an extension.
+inline uint32_t step8(uint32_t crc, const uint8_t* data) {
+    __asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1" : "+r"(crc) : "r"(load_little(data)));
+    return crc;
+}
+inline uint32_t step1(uint32_t crc, uint8_t byte) {
+    __asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1" : "+r"(crc) : "r"(uint32_t{byte}));
+    return crc;
+}
+
+// The first ARMv8 machines may lack it.
+bool has_crc() {
+#if defined(__linux__)
+    constexpr unsigned long kCrc32 = 1ul << 7;  // HWCAP_CRC32
+    return (getauxval(AT_HWCAP) & kCrc32) != 0;
+#elif defined(__ARM_FEATURE_CRC32)
+    return true;
+#else
+    return false;
+#endif
+}
 #endif
 
 HASTEN_CRC_TARGET uint32_t crc_instruction(uint32_t crc, const uint8_t* data, std::size_t size) {
@@ -129,8 +147,8 @@ HASTEN_CRC_TARGET uint32_t crc_instruction(uint32_t crc, const uint8_t* data, st
 
 #if defined(HASTEN_X86)
 const Kernel<Crc32c> crc32c = {crc_scalar, has_feature("sse4.2") ? crc_instruction : nullptr};
-#elif defined(HASTEN_ARM_CRC)
-const Kernel<Crc32c> crc32c = {crc_scalar, nullptr, nullptr, nullptr, crc_instruction};
+#elif defined(HASTEN_ARM)
+const Kernel<Crc32c> crc32c = {crc_scalar, nullptr, nullptr, nullptr, has_crc() ? crc_instruction : nullptr};
 #else
 const Kernel<Crc32c> crc32c = {crc_scalar};
 #endif

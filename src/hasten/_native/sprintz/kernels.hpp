@@ -162,6 +162,8 @@ struct Kernels {
 extern const Kernels kernels_scalar;
 #if defined(HASTEN_X86)
 extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512vnni;
+#elif defined(HASTEN_ARM)
+extern const Kernels kernels_neon;
 #endif
 const Kernels& kernels_for(Isa isa);
 

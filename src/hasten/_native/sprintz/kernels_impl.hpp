@@ -52,6 +52,28 @@ INLINE void turn_8x8(const uint16_t* v, uint16_t base, uint16_t* x, std::size_t 
         _mm_storeu_si128(reinterpret_cast<__m128i*>(x + (2 * i + 1) * stride), _mm_add_epi16(odd, bases));
     }
 }
+#define HASTEN_TURNS
+#elif defined(HASTEN_SPRINTZ_NEON)
+INLINE void turn_8x8(const uint16_t* v, uint16_t base, uint16_t* x, std::size_t stride) {
+    const uint16x8_t bases = vdupq_n_u16(base);
+    uint16x8_t a[8];
+    uint32x4_t b[8];
+    for (std::size_t i = 0; i < 8; ++i) a[i] = vld1q_u16(v + 8 * i);
+    for (std::size_t i = 0; i < 8; i += 2) {  // pairs of steps, of the even lanes and of the odd ones
+        b[i] = vreinterpretq_u32_u16(vtrn1q_u16(a[i], a[i + 1]));
+        b[i + 1] = vreinterpretq_u32_u16(vtrn2q_u16(a[i], a[i + 1]));
+    }
+    for (std::size_t l = 0; l < 4; ++l) {  // lanes l and l + 4
+        const std::size_t k = l % 2;
+        const bool low = l < 2;
+        const uint32x4_t first = low ? vtrn1q_u32(b[k], b[k + 2]) : vtrn2q_u32(b[k], b[k + 2]);
+        const uint32x4_t second = low ? vtrn1q_u32(b[k + 4], b[k + 6]) : vtrn2q_u32(b[k + 4], b[k + 6]);
+        const uint64x2_t p = vreinterpretq_u64_u32(first), q = vreinterpretq_u64_u32(second);
+        vst1q_u16(x + l * stride, vaddq_u16(vreinterpretq_u16_u64(vtrn1q_u64(p, q)), bases));
+        vst1q_u16(x + (l + 4) * stride, vaddq_u16(vreinterpretq_u16_u64(vtrn2q_u64(p, q)), bases));
+    }
+}
+#define HASTEN_TURNS
 #endif
 
 template <typename X, typename T>
@@ -78,7 +100,7 @@ struct Move {
         const std::size_t full = n / steps, rest = n - full * steps;
         if (full == kLanes) {
             std::size_t t = 0;
-#if defined(HASTEN_X86) && defined(__SSE2__)
+#if defined(HASTEN_TURNS)
             if constexpr (sizeof(X) == 2 && sizeof(T) == 2) {
                 for (; t + 8 <= steps; t += 8) turn_8x8(v + t * kLanes, base, x + t, steps);
             }

@@ -86,6 +86,8 @@ INLINE void add_up(const T* z, T base, T* state, T* out) {
 #include "planar_avx512.hpp"
 #elif defined(HASTEN_SPRINTZ_AVX2)
 #include "planar_avx2.hpp"
+#elif defined(HASTEN_SPRINTZ_NEON)
+#include "planar_neon.hpp"
 #endif
 
 // The residuals of a full block that has two values before it, and all their bits together.
@@ -139,7 +141,7 @@ template <typename T, Predictor predictor>
 void unplanar(const uint8_t* widths, const uint8_t* in, const uint8_t* end, std::size_t n, T base, T* out) {
     T state[2] = {predictor == Predictor::none ? T{0} : base, 0};
     std::size_t first = 0;
-#if defined(HASTEN_SPRINTZ_AVX512) || defined(HASTEN_SPRINTZ_AVX2)
+#if defined(HASTEN_SPRINTZ_AVX512) || defined(HASTEN_SPRINTZ_AVX2) || defined(HASTEN_SPRINTZ_NEON)
     if constexpr (sizeof(T) == 2) {
         std::size_t blocks = n / kBlock;
         for (std::size_t behind = 0; !kReadsNothingBehind && blocks > 0 && behind < 8;) behind += 4 * widths[--blocks];

@@ -168,6 +168,8 @@ void linear16(uint16_t* v, uint16_t* z, std::size_t steps, const int16_t* coeffi
         last = next;
     }
 }
+#elif defined(HASTEN_SPRINTZ_NEON)
+#include "linear_neon.hpp"
 #endif
 
 // Linear prediction from the last `order` values.
@@ -178,6 +180,8 @@ void linear(T* v, T* z, std::size_t steps, const int16_t* coefficients) {
     if (steps <= order) return;
 #if defined(__AVX2__)
     if constexpr (sizeof(T) == 2) return linear16<order, known>(v, z, steps, coefficients);
+#elif defined(HASTEN_SPRINTZ_NEON)
+    if constexpr (sizeof(T) == 4) return linear32<order, known>(v, z, steps, coefficients);
 #endif
     Lanes<U> c[order], last[order];
     for (unsigned j = 0; j < order; ++j) {

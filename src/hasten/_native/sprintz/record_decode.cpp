@@ -470,6 +470,8 @@ void decode_record(const uint8_t* record, std::size_t size, std::size_t rows, co
 const Kernels& kernels_for(Isa isa) {
 #if defined(HASTEN_X86)
     constexpr Kernel<const Kernels*> known = {&kernels_scalar, &kernels_avx2, &kernels_avx512, &kernels_avx512vnni};
+#elif defined(HASTEN_ARM)
+    constexpr Kernel<const Kernels*> known = {&kernels_scalar, nullptr, nullptr, nullptr, &kernels_neon};
 #else
     constexpr Kernel<const Kernels*> known = {&kernels_scalar};
 #endif
