@@ -36,10 +36,10 @@ class Drivers:
                 env=environment(),
             )
 
-    def start(self, folder: Path, *, plan: dict[str, Any], **run: Any) -> int:
-        """Start a driver; returns its process number."""
+    def start(self, folder: Path, *, plan: dict[str, Any], limit: int = 0, **run: Any) -> int:
+        """Start a driver that may write files of up to `limit` bytes; returns its process number."""
         run = {"out": str(folder), "checkpoint_seconds": 0.05, "retry_drifted": False, **run}
-        line = json.dumps({"workload": str(self.workload), "plan": plan, "run": run})
+        line = json.dumps({"workload": str(self.workload), "plan": plan, "run": run, "limit": limit})
         self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
         return self._read()["pid"]
