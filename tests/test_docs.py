@@ -90,7 +90,12 @@ def empty_folder(tmp_path, monkeypatch):
 WITH_CODE = [page for page in PAGES if any(block.lang == "python" for block in blocks_of(page.read_text("utf-8")))]
 
 
-LONG = ("docs/guides/share_studies.md",)  # examples/bench/05_share_studies does the same in the default run
+LONG = {  # whole studies: the example named here does the same in the default run
+    "docs/guides/compare_two_recipes.md": "02_compare",
+    "docs/guides/does_it_survive.md": "bench/03_does_it_survive",
+    "docs/guides/share_studies.md": "bench/05_share_studies",
+    "docs/guides/write_a_method.md": "04_write_a_method",
+}
 
 
 @pytest.mark.parametrize(
