@@ -9,7 +9,7 @@ import os
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 
-# Looking for garbage in what imports and collection leave behind finds none: a quarter of their time. Until they are over.
+# In what imports and collection leave behind there is no garbage, and looking for it takes a quarter of their time.
 gc.disable()
 
 import shutil
@@ -48,6 +48,17 @@ def small_heap() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_syncs() -> Iterator[None]:
+    """A power cut does not end tests in this process, and waiting for the disk is what saving takes longest for.
+
+    Those that are about power cuts (bench/robustness/test_crashes.py) write in processes of their own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # which refuses the descriptors that fsync refuses
+        yield
+
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -75,6 +86,15 @@ def no_processes() -> Iterator[None]:
     from tests.bench.inline import inline
 
     with inline():
+        yield
+
+
+@pytest.fixture(scope="module")
+def figures_once() -> Iterator[None]:
+    """Charts of the same data are drawn once in a file that uses this."""
+    from tests.bench.report.drawn import drawn_once
+
+    with drawn_once():
         yield
 
 

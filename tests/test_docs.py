@@ -90,11 +90,11 @@ def empty_folder(tmp_path, monkeypatch):
 WITH_CODE = [page for page in PAGES if any(block.lang == "python" for block in blocks_of(page.read_text("utf-8")))]
 
 
-LONG = {  # whole studies: the example named here does the same in the default run
-    "docs/guides/compare_two_recipes.md": "02_compare",
-    "docs/guides/does_it_survive.md": "bench/03_does_it_survive",
-    "docs/guides/share_studies.md": "bench/05_share_studies",
-    "docs/guides/write_a_method.md": "04_write_a_method",
+LONG = {  # whole studies, run among the longer tests: what is named here does the same in the default run
+    "docs/guides/compare_two_recipes.md": "examples/02_compare.py",
+    "docs/guides/does_it_survive.md": "tests/bench/test_robustness.py",
+    "docs/guides/share_studies.md": "tests/bench/test_merge.py",
+    "docs/guides/write_a_method.md": "examples/04_write_a_method.py",
 }
 
 

@@ -20,7 +20,7 @@ from hasten.bench.pool import Events, Pool
 
 
 class InlineWorker:
-    """A worker that has finished its run when `send` returns; commands and events go through JSON, as through a pipe."""
+    """A worker that has finished its run when `send` returns; what is sent and told goes through JSON all the same."""
 
     def __init__(self, events: Events, log: Path) -> None:
         self.events, self.log, self.ready = events, log, False

@@ -21,6 +21,8 @@ from hasten.bench.archive import MANIFEST, archive, extract, is_archive, opened
 from hasten.bench.store import FILE, Store, StoreError
 from hasten.bench.study import open_study, run_study
 
+pytestmark = pytest.mark.usefixtures("figures_once")
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, tiny_plan) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.contract import battery
-from tests.contract.battery import IMAGES, NAMES, SMALL, TEXT, bits, killed_after, run
+from tests.contract.battery import IMAGES, NAMES, SMALL, TEXT, resumes_to_the_bit, run
 
 from hasten.bench.curves import Curve, branch_schedule
 from hasten.bench.train import Point
@@ -159,13 +160,7 @@ def test_a_branch_curve_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
     program = branched(name)
     straight = branch_run(program)
     saves = BRANCH.steps((0, 1, 2))  # a checkpoint after every step, but for the last one of a cycle, and at each point
-    for count in range(1, saves + 1):
-        file = tmp_path / f"{count}.pt"
-        with killed_after(count):
-            branch_run(program, checkpoint=file)
-        again = branch_run(program, checkpoint=file)
-        assert again.resumed
-        assert bits(again) == bits(straight)
+    resumes_to_the_bit(straight, range(1, saves + 1), functools.partial(branch_run, program), tmp_path)
 
 
 def test_other_branches_are_not_on_the_clock_of_a_point() -> None:

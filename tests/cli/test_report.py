@@ -13,6 +13,7 @@ from hasten.bench.study import plan_study, run_study
 from hasten.cli import main
 from hasten.methods import label_smoothing
 
+pytestmark = pytest.mark.usefixtures("figures_once")
 WORKLOAD = Path(__file__).parents[1] / "contract" / "images.py"
 
 

@@ -177,7 +177,8 @@ def test_the_charts_of_a_hostile_study_hold_its_names_as_data() -> None:
 
 
 @pytest.mark.parametrize("status", ["budget", "interrupted", "the disk was full"])
-def test_an_incomplete_study_says_so_at_the_top(status: str) -> None:
+def test_an_incomplete_study_says_so_at_the_top(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page.charts, "figures", lambda report: [])  # they take a second and say nothing of it
     data = study()
     data["study"]["status"] = status
     text = read(without_bundle(render(data))).text

@@ -26,7 +26,12 @@ def words(tiny, tmp_path):
 
 def start(words) -> subprocess.Popen:
     return subprocess.Popen(
-        hasten(*words), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        hasten(*words),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 

@@ -5,8 +5,8 @@
     results = run_distributed(on_each_rank, 2, width=8)
 
 A fresh interpreter imports the function by name, so anything it needs must be importable, and forks a process for each
-rank: imports take longer than most checks. What a rank returns (pickled with `torch.save`) comes back by rank. The first
-process to fail ends the others, and its traceback is the message of the error.
+rank: imports take longer than most checks. What a rank returns (pickled with `torch.save`) comes back by rank. The
+first process to fail ends the others, and its traceback is the message of the error.
 """
 
 from __future__ import annotations
