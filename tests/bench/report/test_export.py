@@ -87,12 +87,12 @@ def test_names_with_commas_and_quotes_survive_the_csv(tmp_path: Path) -> None:
 
 
 def test_the_same_charts_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = export.charts.figures(study(), width=export.WIDTH)[:1]  # enough: each conversion takes half a second
-    monkeypatch.setattr(export.charts, "figures", lambda *_, **__: one)
+    two = export.charts.figures(study(), width=export.WIDTH)[:2]  # enough: each conversion takes a quarter of a second
+    monkeypatch.setattr(export.charts, "figures", lambda *_, **__: two)
     first = save_charts(study(), tmp_path / "a", ("png", "svg"))
     second = save_charts(study(), tmp_path / "b")
     assert [path.name for path in first] == [path.name for path in second]
-    assert len(first) == 2
+    assert len(first) == 4
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert all(path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<svg") for path in first)
 

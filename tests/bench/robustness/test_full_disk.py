@@ -9,6 +9,7 @@ import pytest
 from tests.bench.robustness.tools import environment, hasten, outcomes
 
 from hasten.bench.store import FILE, Store
+from hasten.bench.study import open_study
 
 resource = pytest.importorskip("resource", reason="limits of POSIX systems")
 
@@ -57,16 +58,17 @@ def test_a_store_without_room_stops_the_study_and_the_same_command_goes_on(drive
     assert all(len(values) == 1 for values in found["metrics"].values())
 
 
-def test_checkpoints_without_room_are_done_without(tiny, tmp_path):
+def test_checkpoints_without_room_are_done_without(drivers, tiny, tmp_path):
     """Each takes 3 MB, everything else less than 2."""
     (tmp_path / "wide.py").write_text(tiny.read_text().replace("WIDTH = 16", "WIDTH = 30_000"))
     folder = tmp_path / "study"
-    process = compare(tmp_path / "wide.py", folder, "--seeds", 1, limit=2_000_000)
-    assert process.returncode == 0, process.stderr
-    assert process.stderr.count("cannot write checkpoints (File too large)") == 1
+    plan = {"seeds": 1, "duration": "20step"}
+    drivers.start(folder, plan=plan, workload=tmp_path / "wide.py", limit=2_000_000, workers=1)
+    assert drivers.wait() == 0
+    assert drivers.log.read_text().count("cannot write checkpoints (File too large)") == 1
     assert [run["status"] for run in runs(folder)] == ["done"] * 2
     assert list((folder / "checkpoints").iterdir()) == []
-    assert "cannot write checkpoints (File too large)" in (folder / "report.html").read_text()
+    assert "cannot write checkpoints (File too large)" in open_study(folder).report().read_text()
 
 
 def test_user_code_that_meets_a_full_disk_does_not_end_its_arm(tiny, tmp_path):
