@@ -74,7 +74,8 @@ def test_the_sets_cover_every_pair() -> None:
 @pytest.mark.parametrize("where", WORKLOADS)
 @pytest.mark.parametrize("names", battery.combinations(), ids="+".join)
 def test_sets_resume_to_the_bit(where: str, names: tuple[str, ...], tmp_path: Path) -> None:
-    _holds(where, fitting(where, names), tmp_path, (1, 4, 6))
+    moments = (1, 4) if battery.combinations().index(names) % 2 else (4, 6)  # every method is in sets of both kinds
+    _holds(where, fitting(where, names), tmp_path, moments)
 
 
 @pytest.mark.parametrize(("where", "names"), largest())

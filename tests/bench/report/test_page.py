@@ -16,6 +16,8 @@ from hasten.bench.report import page
 from hasten.bench.report.data import printable
 from hasten.bench.report.page import render
 
+pytestmark = pytest.mark.usefixtures("figures_once")  # that charts are always the same is shown in test_charts.py
+
 OURS = {"html", "head", "meta", "title", "style", "body", "main", "header", "section", "aside", "figure", "figcaption"}
 OURS |= {"h1", "h2", "h3", "p", "ul", "li", "div", "span", "small", "strong", "dl", "dt", "dd", "noscript", "script"}
 OURS |= {"table", "caption", "thead", "tbody", "tr", "th", "td", "button"}
