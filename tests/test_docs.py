@@ -90,7 +90,10 @@ def empty_folder(tmp_path, monkeypatch):
 WITH_CODE = [page for page in PAGES if any(block.lang == "python" for block in blocks_of(page.read_text("utf-8")))]
 
 
-LONG = ("docs/guides/share_studies.md",)  # tests/bench/test_merge.py and test_publish.py do the same in the default run
+LONG = {  # whole studies, run among the longer tests: what is named here does the same in the default run
+    "docs/guides/compare_two_recipes.md": "examples/02_compare.py",
+    "docs/guides/share_studies.md": "tests/bench/test_merge.py and test_publish.py",
+}
 
 
 @pytest.mark.parametrize(

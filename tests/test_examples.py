@@ -89,7 +89,8 @@ def test_it_runs_and_prints_a_result(name, example):
     assert "Warning" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["03_own_workload", pytest.param("04_write_a_method", marks=pytest.mark.slow)])
+@pytest.mark.slow  # cli/test_compare.py runs a workload file in the default run
+@pytest.mark.parametrize("name", ["03_own_workload", "04_write_a_method"])
 def test_a_workload_file_works_on_the_command_line(name, tmp_path):
     pytest.importorskip("cyclopts", reason="needs the extra bench")
     done = run(
