@@ -1,7 +1,7 @@
 """The documentation is true: its code runs, its commands parse, its links lead somewhere, its tables match the source.
 
-A Python block of a page runs after the ones before it, in one namespace and one empty folder for each page. Two
-comments before a block change that:
+A Python block of a page runs after the ones before it, in one namespace and one empty folder for each page. Studies run
+in this process; that they do in others is shown by the examples. Two comments before a block change that:
 
     <!-- file: wave.py -->      the block is written to that file, which later blocks may import or name
     <!-- no-run: reason -->     the block is not run, for that reason
@@ -90,14 +90,17 @@ def empty_folder(tmp_path, monkeypatch):
 WITH_CODE = [page for page in PAGES if any(block.lang == "python" for block in blocks_of(page.read_text("utf-8")))]
 
 
-LONG = ("docs/guides/share_studies.md",)  # examples/bench/05_share_studies does the same in the default run
+LONG = {  # whole studies, run among the longer tests: what is named here does the same in the default run
+    "docs/guides/compare_two_recipes.md": "examples/02_compare.py",
+    "docs/guides/share_studies.md": "tests/bench/test_merge.py and test_publish.py",
+}
 
 
 @pytest.mark.parametrize(
     "page",
     [pytest.param(p, id=name_of(p), marks=[pytest.mark.slow] * (name_of(p) in LONG)) for p in WITH_CODE],
 )
-def test_python_blocks_run(page, empty_folder, capsys):
+def test_python_blocks_run(page, empty_folder, capsys, no_processes):
     text = page.read_text(encoding="utf-8")
     if "hasten.compare(" in text:
         pytest.importorskip("sklearn", reason="needs the extra bench")

@@ -43,6 +43,12 @@ PRINTS = {  # what a reader is after, in each example's output
     "bench/06_memory": r"^ema: .* hooks 71,[\s\S]*^microbatches of 64: 102 KiB .*\nmicrobatches of 16: 26 KiB",
     "bench/07_schedule_in_seconds": r"^\d\.\d\d s, update \d+: rate 0\.000, accuracy [01]\.\d+\n\d+ rates",
 }
+LONG = {  # whole studies, run among the longer tests: the test file named here covers what they show
+    "bench/01_branch_curves": "bench/test_curves.py",
+    "bench/03_does_it_survive": "bench/test_robustness.py",
+    "bench/05_share_studies": "bench/test_merge.py",
+}
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in EXAMPLES]
 HASTEN = "import sys; from hasten.cli import main; sys.exit(main())"
 SHOWN = re.compile(r"^<!-- (prints|prints-like): examples/(\S+)\.py -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -75,7 +81,7 @@ def test_every_example_is_known_here():
     assert list(EXAMPLES) == list(PRINTS)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_runs_and_prints_a_result(name, example):
     done = example(name)
     assert done.returncode == 0, done.stderr
@@ -83,6 +89,7 @@ def test_it_runs_and_prints_a_result(name, example):
     assert "Warning" not in done.stderr
 
 
+@pytest.mark.slow  # cli/test_compare.py runs a workload file in the default run
 @pytest.mark.parametrize("name", ["03_own_workload", "04_write_a_method"])
 def test_a_workload_file_works_on_the_command_line(name, tmp_path):
     pytest.importorskip("cyclopts", reason="needs the extra bench")
@@ -122,7 +129,7 @@ def test_the_gallery_shows_every_example_in_order():
     assert [name for _, name, _ in SHOWN.findall(text)] == list(EXAMPLES)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_gallery_shows_what_it_prints(name, example):
     (how, shown), *_ = [(how, shown) for how, other, shown in SHOWN.findall(gallery()) if other == name]
     printed = example(name).stdout

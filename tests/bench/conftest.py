@@ -15,7 +15,7 @@ from hasten.methods import label_smoothing
 TINY = Path(__file__).with_name("tiny.py")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Path:
     """The path of the tiny workload."""
     return TINY

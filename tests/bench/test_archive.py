@@ -21,6 +21,8 @@ from hasten.bench.archive import MANIFEST, archive, extract, is_archive, opened
 from hasten.bench.store import FILE, Store, StoreError
 from hasten.bench.study import open_study, run_study
 
+pytestmark = pytest.mark.usefixtures("figures_once")
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, tiny_plan) -> Path:
@@ -85,13 +87,13 @@ def test_it_says_what_the_study_says(packed, study):
         assert file.read("report.html") == page.read_bytes()
 
 
-def test_an_archive_comes_back_as_a_study_that_goes_on(tiny_plan, tmp_path):
-    plan = tiny_plan(seeds=1)
+def test_an_archive_comes_back_as_a_study_that_goes_on(tiny_plan, tmp_path, no_processes):
+    plan = tiny_plan(seeds=1, duration="30step")
     first = run_study(plan, out=tmp_path / "study", workers=1, quiet=True, retry_drifted=False)
     folder = extract(archive(first.folder), tmp_path / "back")
     assert (folder / FILE).stat().st_mode & 0o777 == 0o666 & ~_umask()
     assert not list(tmp_path.glob(".*"))
-    more = run_study(tiny_plan(seeds=2), out=folder, workers=1, quiet=True, retry_drifted=False)
+    more = run_study(tiny_plan(seeds=2, duration="30step"), out=folder, workers=1, quiet=True, retry_drifted=False)
     rows = [row for row in more.rows() if row["seed"] == 0]
     assert rows == first.rows()  # not trained a second time
     assert more.status == "complete"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.contract import battery
-from tests.contract.battery import IMAGES, NAMES, SMALL, TEXT, bits, killed_after, run
+from tests.contract.battery import IMAGES, NAMES, SMALL, TEXT, resumes_to_the_bit, run
 
 from hasten.bench.curves import Curve, branch_schedule
-from hasten.bench.train import Point
+from hasten.bench.train import Point, Result
 from hasten.program import Program
 
 REVERSIBLE = [name for name in NAMES if SMALL[name].card.horizon != "irreversible"]
@@ -62,22 +63,27 @@ def test_a_curve_too_short_for_its_points_is_refused() -> None:
         Curve.of("cyclic", 10, points=4, mult=2.0, warmup=8)
 
 
+def program_of(name: str) -> Program:
+    return IMAGES.program if name == "base" else IMAGES.program.then(SMALL[name])
+
+
+@functools.cache
+def cyclic_points(name: str) -> list[Point]:
+    """Of all four cycles."""
+    return run(program_of(name), cycles=tuple(Curve("cyclic", ENDS).cycles((0, 1, 2, 3)))).points
+
+
 @pytest.mark.parametrize("name", ["base", *REVERSIBLE])
 def test_the_first_cyclic_point_is_the_first_separate_one(name: str) -> None:
-    program = IMAGES.program if name == "base" else IMAGES.program.then(SMALL[name])
-    cyclic, separate = Curve("cyclic", ENDS), Curve("separate", ENDS)
-    whole = run(program, cycles=tuple(cyclic.cycles((0, 1, 2, 3))))
-    alone = run(program, cycles=tuple(separate.cycles((0,))))
-    assert facts(whole.points[:1]) == facts(alone.points)
+    alone = run(program_of(name), cycles=tuple(Curve("separate", ENDS).cycles((0,))))
+    assert facts(cyclic_points(name)[:1]) == facts(alone.points)
 
 
 @pytest.mark.parametrize("name", ["base", *REVERSIBLE])
 def test_a_longer_curve_begins_with_the_shorter_one(name: str) -> None:
     """The prefix property: nothing in the first cycles knows that a fourth one follows."""
-    program = IMAGES.program if name == "base" else IMAGES.program.then(SMALL[name])
-    four = run(program, cycles=tuple(Curve("cyclic", ENDS).cycles((0, 1, 2, 3))))
-    three = run(program, cycles=tuple(Curve("cyclic", ENDS[:3]).cycles((0, 1, 2))))
-    assert facts(four.points[:3]) == facts(three.points)
+    three = run(program_of(name), cycles=tuple(Curve("cyclic", ENDS[:3]).cycles((0, 1, 2))))
+    assert facts(cyclic_points(name)[:3]) == facts(three.points)
 
 
 def test_a_later_cyclic_point_is_another_computation_than_a_separate_one() -> None:
@@ -112,6 +118,12 @@ def branch_run(program: Program, points: tuple[int, ...] = (0, 1, 2), **options)
     return run(program, cycles=tuple(BRANCH.cycles(points)), forks=BRANCH.leaves(points), **options)
 
 
+@functools.cache
+def whole_branch(name: str) -> Result:
+    """Of all three branches."""
+    return branch_run(branched(name))
+
+
 def test_where_branches_leave_the_trunk() -> None:
     assert (BRANCH.ends, BRANCH.forks) == ((4, 8, 16), (3, 5, 9))
     tenth = Curve.of("branch", 80, points=3, mult=2.0, warmup=0, decay=0.1)
@@ -135,8 +147,7 @@ def test_a_trunk_is_what_all_its_branches_share(
 
 @pytest.mark.parametrize("name", ["base", *TIMELESS])
 def test_a_point_of_a_branch_curve_is_a_separate_run_with_its_schedule(name: str) -> None:
-    program = branched(name)
-    whole = branch_run(program)
+    program, whole = branched(name), whole_branch(name)
     for point, end in enumerate(BRANCH.ends):
         alone = run(program, cycles=((0, end, point),))
         assert facts(whole.points[point : point + 1]) == facts(alone.points)
@@ -146,8 +157,7 @@ def test_a_point_of_a_branch_curve_is_a_separate_run_with_its_schedule(name: str
 @pytest.mark.parametrize("name", ["base", *TIMELESS])
 def test_the_trunk_goes_on_as_if_there_had_been_no_branch(name: str) -> None:
     """The prefix property, and its mirror image: neither earlier nor later branches change a point."""
-    program = branched(name)
-    three = branch_run(program)
+    program, three = branched(name), whole_branch(name)
     assert facts(branch_run(program, (0, 1)).points) == facts(three.points[:2])
     assert facts(branch_run(program, (1, 2)).points) == facts(three.points[1:])
     assert branch_run(program, (2,)).weights == three.weights
@@ -156,16 +166,9 @@ def test_the_trunk_goes_on_as_if_there_had_been_no_branch(name: str) -> None:
 @pytest.mark.parametrize("name", ["base", "sam", "blurpool"])
 def test_a_branch_curve_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
     """On the trunk before and after a branch, on a branch, right after a point: wherever a kill may come."""
-    program = branched(name)
-    straight = branch_run(program)
+    program, straight = branched(name), whole_branch(name)
     saves = BRANCH.steps((0, 1, 2))  # a checkpoint after every step, but for the last one of a cycle, and at each point
-    for count in range(1, saves + 1):
-        file = tmp_path / f"{count}.pt"
-        with killed_after(count):
-            branch_run(program, checkpoint=file)
-        again = branch_run(program, checkpoint=file)
-        assert again.resumed
-        assert bits(again) == bits(straight)
+    resumes_to_the_bit(straight, range(1, saves + 1), functools.partial(branch_run, program), tmp_path)
 
 
 def test_other_branches_are_not_on_the_clock_of_a_point() -> None:

@@ -23,6 +23,7 @@ from hasten.bench.report.several import render_several
 from hasten.bench.store import FILE, SCHEMA
 from hasten.bench.study import open_study
 
+pytestmark = pytest.mark.usefixtures("figures_once")
 GOLDEN = Path(__file__).parents[1] / "golden"
 SCHEMAS = range(1, SCHEMA + 1)
 VERSIONS = [1]

@@ -250,14 +250,14 @@ def test_archives_can_be_merged_too(halves, tmp_path):
     assert merged.verdicts() == open_study(merge(halves, tmp_path / "plain")).verdicts()
 
 
-def test_the_output_goes_on(tiny_plan, tmp_path):
+def test_the_output_goes_on(tiny_plan, tmp_path, no_processes):
     """Seeds of two folders, merged, given to `compare` with one more: only the new one is trained."""
     for number in (0, 1):
-        plan = tiny_plan(seeds=[number])
+        plan = tiny_plan(seeds=[number], duration="30step")
         run_study(plan, out=tmp_path / str(number), workers=1, quiet=True, retry_drifted=False)
     out = merge([tmp_path / "0", tmp_path / "1"], tmp_path / "both")
     before = open_study(out).rows()
-    done = run_study(tiny_plan(seeds=3), out=out, workers=1, quiet=True, retry_drifted=False)
+    done = run_study(tiny_plan(seeds=3, duration="30step"), out=out, workers=1, quiet=True, retry_drifted=False)
     assert [row for row in done.rows() if row["seed"] < 2] == before
     assert {row["seed"] for row in done.rows()} == {0, 1, 2}
     assert done.status == "complete"

@@ -25,6 +25,7 @@ from hasten.bench.store import StoreError
 from hasten.bench.study import open_study
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+pytestmark = pytest.mark.usefixtures("figures_once")
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,7 @@ def test_files_of_somebody_else_are_never_replaced(plain_pages, tmp_path):
         '{"format": "hasten pages", "version": 1, "files": {"../../diary.html": "0"}}',
     ],
 )
-def test_an_index_that_is_not_ours_is_refused_and_nothing_is_written(tmp_path, index):
+def test_an_index_that_is_not_ours_is_refused_and_nothing_is_written(plain_pages, tmp_path, index):
     site = tmp_path / "a" / "site"
     site.mkdir(parents=True)
     (tmp_path / "diary.html").write_text("dear diary")

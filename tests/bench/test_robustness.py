@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.bench.inline import inline
 from tests.contract import images
 from torch import nn
 
@@ -47,7 +48,8 @@ def ran(folder: Path, **options: Any) -> Robustness:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Robustness:
-    return ran(tmp_path_factory.mktemp("robustness") / "all")
+    with inline():
+        return ran(tmp_path_factory.mktemp("robustness") / "all")
 
 
 # Plans ----------------------------------------------------------------------------------------------------------------
@@ -190,7 +192,7 @@ def test_reading_back(finished: Robustness) -> None:
     assert list(found.studies) == list(finished.studies)
 
 
-def test_further_variants_and_seeds_join_those_that_are_there(tmp_path: Path) -> None:
+def test_further_variants_and_seeds_join_those_that_are_there(tmp_path: Path, no_processes: None) -> None:
     out = tmp_path / "all"
     first = robustness(
         WORKLOAD, ARMS, names=["batch"], seeds=1, out=out, workers=1, quiet=True, budget="1h", margin=0.1
@@ -248,7 +250,7 @@ def test_a_budget_that_is_used_up_leaves_studies_out(tmp_path: Path, monkeypatch
     assert [(call["out"].name, call["budget"]) for call in faked] == [("original", 60.0), ("batch", None)]
 
 
-def test_a_variant_alone_is_the_same_study(finished: Robustness, tmp_path: Path) -> None:
+def test_a_variant_alone_is_the_same_study(finished: Robustness, tmp_path: Path, no_processes: None) -> None:
     alone = run_study(plans().variants["batch"], out=tmp_path / "alone", workers=1, quiet=True, retry_drifted=False)
     metrics = [sorted((r["arm"], r["metric"]) for r in each.rows()) for each in (alone, finished.studies["batch"])]
     assert metrics[0] == metrics[1]

@@ -85,7 +85,7 @@ def test_the_same_call_repeats_nothing(finished: Study, monkeypatch: pytest.Monk
     assert again.status == "complete"
 
 
-def test_more_seeds_extend_it(tmp_path: Path) -> None:
+def test_more_seeds_extend_it(tmp_path: Path, no_processes: None) -> None:
     first = ran(tmp_path, seeds=1, points=1)
     both = ran(tmp_path, seeds=2, points=1)
     assert len(both.data["runs"]) == 4
@@ -137,7 +137,9 @@ def test_bad_settings_leave_no_folder(options: dict[str, Any], reason: str, tmp_
     assert not (tmp_path / "new").exists()
 
 
-def test_the_default_folder_is_named_by_the_question(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_folder_is_named_by_the_question(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_processes: None
+) -> None:
     plan = plan_study(WORKLOAD, ARMS)
     assert default_folder(plan) == Path("runs") / f"images-{plan.identity()[:8]}"
     assert default_folder(plan_study(WORKLOAD, ARMS, seeds=2)) == default_folder(plan)
@@ -244,7 +246,7 @@ def test_somebody_elses_report_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_text() == "precious"
 
 
-def test_a_branch_study_with_the_baseline_in_every_kind(tmp_path: Path) -> None:
+def test_a_branch_study_with_the_baseline_in_every_kind(tmp_path: Path, no_processes: None) -> None:
     options = {"curve": "branch", "duration": "12step", "points": 2, "decay": 0.5}
     study = ran(tmp_path / "a", seeds=2, calibrate=True, **options)
     assert study.status == "complete"

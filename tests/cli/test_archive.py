@@ -11,6 +11,7 @@ from hasten.bench.study import open_study, plan_study
 from hasten.cli import main
 from hasten.methods import label_smoothing
 
+pytestmark = pytest.mark.usefixtures("figures_once")
 TINY = Path(__file__).parents[1] / "bench" / "tiny.py"
 
 

@@ -273,7 +273,7 @@ def test_a_branch_study_says_its_kind_and_its_steps(hasten: Hasten) -> None:
     assert "10 runs over 5 seeds, 150 steps; one trunk per arm and seed yields every point, each after a decay" in err
 
 
-def test_calibration_adds_the_baseline_in_the_other_kinds(hasten: Hasten) -> None:
+def test_calibration_adds_the_baseline_in_the_other_kinds(hasten: Hasten, no_processes: None) -> None:
     words = (*ARMS, "--calibrate", "--decay", "0.5", "--duration", "13step", "--seeds", "2", "--workers", "1")
     _, _, err = hasten(WORKLOAD, *words, "--dry-run")
     assert "10 runs over 2 seeds" in err  # cyclic 2, branch 1, separate 2 a seed
@@ -297,7 +297,7 @@ def test_what_makes_no_sense_beside_them(hasten: Hasten, tmp_path: Path, words: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_variants_are_studies_of_their_own(hasten: Hasten, tmp_path: Path) -> None:
+def test_variants_are_studies_of_their_own(hasten: Hasten, tmp_path: Path, no_processes: None) -> None:
     words = (*ARMS, "--variants", "label_noise,batch", "--seeds", "1", "--points", "1", "--workers", "1")
     _, _, err = hasten(WORKLOAD, *words, "--dry-run")
     assert "3 studies, 6 runs in all" in err

@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.bench.inline import inline
 
 from hasten.bench.study import plan_study, run_study
 from hasten.cli import main
 from hasten.methods import label_smoothing
 
+pytestmark = pytest.mark.usefixtures("figures_once")
 WORKLOAD = Path(__file__).parents[1] / "contract" / "images.py"
 
 
@@ -19,7 +21,8 @@ WORKLOAD = Path(__file__).parents[1] / "contract" / "images.py"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "study"
     plan = plan_study(WORKLOAD, {"base": [], "soft": [label_smoothing()]}, seeds=1, points=2)
-    run_study(plan, out=out, workers=1, quiet=True, retry_drifted=False)
+    with inline():
+        run_study(plan, out=out, workers=1, quiet=True, retry_drifted=False)
     return out
 
 

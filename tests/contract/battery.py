@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 
 from hasten import methods
 from hasten.bench import checkpoint as checkpoints
+from hasten.bench.flops import FlopCounter
 from hasten.bench.plan import make_plan
 from hasten.bench.train import Result, Task, train
 from hasten.bench.workloads.base import Workload, from_module
@@ -97,6 +98,38 @@ def killed_after(saves: int) -> Iterator[None]:
         patch.setattr(checkpoints, "save", save)
         with pytest.raises(Crash):
             yield
+
+
+@contextmanager
+def counted_once() -> Iterator[None]:
+    """Runs of one program meanwhile share their counts of FLOPs, which take longer than a step of a tiny model."""
+    known: dict[Any, float] = {}
+    real = FlopCounter.__init__
+
+    def sharing(self: FlopCounter, *args: Any, **options: Any) -> None:
+        real(self, *args, **options)
+        self.known = known
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FlopCounter, "__init__", sharing)
+        yield
+
+
+def resumes_to_the_bit(straight: Result, kills: Iterable[int], again: Callable[..., Result], folder: Path) -> None:
+    """Killed after this many checkpoints, `again(checkpoint=file)` goes on to what it came to in one go, `straight`."""
+    first, *others = kills
+
+    def killed(saves: int) -> None:
+        with killed_after(saves):
+            again(checkpoint=folder / f"{saves}.pt")
+        found = again(checkpoint=folder / f"{saves}.pt")
+        assert found.resumed
+        assert bits(found) == bits(straight)
+
+    killed(first)
+    with counted_once():
+        for saves in others:
+            killed(saves)
 
 
 def compatible(*names: str) -> bool:

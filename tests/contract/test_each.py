@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.contract.battery import (
     checked,
     judge,
     killed_after,
+    resumes_to_the_bit,
     run,
 )
 from torch import nn
@@ -33,6 +35,11 @@ TWO = ((0, 5, 0), (5, 9, 1))  # two cycles, of which an epoch's end (6 steps) sp
 
 def made(where: str, name: str) -> Program:
     return WORKLOADS[where].program.then(SMALL[name])
+
+
+@functools.cache
+def baseline(where: str) -> Result:
+    return run(WORKLOADS[where].program, WORKLOADS[where], cycles=((0, 24, 0),))
 
 
 def promising(what: str) -> list[tuple[str, str]]:
@@ -57,7 +64,7 @@ def test_it_trains_and_changes_something(where: str, name: str) -> None:
     before = judge(untrained, workload)
     found = run(program, workload, cycles=((0, 24, 0),))
     assert found.points[0].metric > before + 0.1
-    base = run(workload.program, workload, cycles=((0, 24, 0),))
+    base = baseline(where)
     if name == "channels_last":
         close(found, base, 1e-4)  # the same function, other kernels
     else:
@@ -70,13 +77,8 @@ def test_it_resumes_to_the_bit(where: str, name: str, tmp_path: Path) -> None:
     program, workload = made(where, name), WORKLOADS[where]
     straight = run(program, workload, cycles=TWO)
     assert not straight.resumed
-    for saves in (1, 3, 5, 7, 9):  # after the first step, inside both cycles, at the first point, at the very end
-        file = tmp_path / f"{saves}.pt"
-        with killed_after(saves):
-            run(program, workload, cycles=TWO, checkpoint=file)
-        again = run(program, workload, cycles=TWO, checkpoint=file)
-        assert again.resumed
-        assert bits(again) == bits(straight)
+    kills = (1, 3, 5, 7, 9)  # after the first step, inside both cycles, at the first point, at the very end
+    resumes_to_the_bit(straight, kills, functools.partial(run, program, workload, cycles=TWO), tmp_path)
 
 
 def test_every_method_promises_to_resume() -> None:

@@ -11,6 +11,8 @@ from tests.bench.report.synthetic import hostile, study
 from hasten.bench.report import export, from_json, save_charts, to_csv, to_json, write_report
 from hasten.bench.stats import Table, analyse
 
+pytestmark = pytest.mark.usefixtures("figures_once")
+
 
 def test_json_is_exact_sorted_and_read_back() -> None:
     data = hostile()

@@ -23,6 +23,8 @@ from hasten.bench.report import page as page_module
 from hasten.bench.report.several import render_several
 from hasten.bench.report.words import TIMES, UNKNOWN
 
+pytestmark = pytest.mark.usefixtures("figures_once")
+
 ROBUSTNESS: dict[str, Any] = {
     "workload": "digits",
     "arms": [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import sys
 import traceback
 
@@ -21,6 +22,8 @@ def serve() -> None:
         plan = plan_study(asked["workload"], {"base": [], "smooth": [label_smoothing(0.1)]}, **asked["plan"])
         child = os.fork()
         if child == 0:
+            if asked["limit"]:  # no file larger than so many bytes, of its workers neither
+                resource.setrlimit(resource.RLIMIT_FSIZE, (asked["limit"], asked["limit"]))
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(2, 1)  # what it says is the log's
             status = 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.bench.robustness.tools import environment, hasten, outcomes
 
 from hasten.bench.store import FILE, Store
+from hasten.bench.study import open_study
 
 resource = pytest.importorskip("resource", reason="limits of POSIX systems")
 
@@ -32,36 +32,23 @@ def runs(folder: Path) -> list[dict]:
     return found
 
 
-STUDY = """
-import resource, sys
-from hasten.bench.study import plan_study, run_study
-workload, folder, seeds, limit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-if limit:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-plan = plan_study(workload, {"base": []}, seeds=seeds, duration="20step")
-run_study(plan, out=folder, workers=1, retry_drifted=False)
-"""
-
-
-def study(workload: Path, folder: Path, *, seeds: int, limit: int = 0) -> tuple[int, str]:
-    """Run a study without its report; returns the exit status and the last line of standard error."""
-    command = [sys.executable, "-c", STUDY, str(workload), str(folder), str(seeds), str(limit)]
-    process = subprocess.run(command, env=environment(), stderr=subprocess.PIPE, text=True, timeout=120)
-    return process.returncode, process.stderr.strip().splitlines()[-1]
-
-
-def test_a_store_without_room_stops_the_study_and_the_same_command_goes_on(tiny, tmp_path):
+def test_a_store_without_room_stops_the_study_and_the_same_command_goes_on(drivers, tmp_path):
     folder = tmp_path / "study"
-    assert study(tiny, folder, seeds=1)[0] == 0
-    status, line = study(tiny, folder, seeds=6, limit=(folder / FILE).stat().st_size)
-    assert status == 1
+
+    def study(seeds: int, limit: int = 0) -> int:
+        drivers.start(folder, plan={"seeds": seeds, "duration": "20step"}, limit=limit, workers=1)
+        return drivers.wait()
+
+    assert study(1) == 0
+    assert study(3, limit=(folder / FILE).stat().st_size) == 1
+    line = drivers.log.read_text().strip().splitlines()[-1]
     assert line.startswith(f"hasten.bench.store.StoreError: {folder / FILE}: ")
     assert "The disk is full" in line
     before = runs(folder)
     assert before[0]["status"] == "done"
     assert 0 < [run["status"] for run in before].count("done") < 6
 
-    assert study(tiny, folder, seeds=6)[0] == 0
+    assert study(3) == 0
     after = {run["key"]: run for run in runs(folder)}
     for run in before:
         assert after[run["key"]]["points"] == run["points"]
@@ -71,16 +58,17 @@ def test_a_store_without_room_stops_the_study_and_the_same_command_goes_on(tiny,
     assert all(len(values) == 1 for values in found["metrics"].values())
 
 
-def test_checkpoints_without_room_are_done_without(tiny, tmp_path):
+def test_checkpoints_without_room_are_done_without(drivers, tiny, tmp_path):
     """Each takes 3 MB, everything else less than 2."""
     (tmp_path / "wide.py").write_text(tiny.read_text().replace("WIDTH = 16", "WIDTH = 30_000"))
     folder = tmp_path / "study"
-    process = compare(tmp_path / "wide.py", folder, "--seeds", 1, limit=2_000_000)
-    assert process.returncode == 0, process.stderr
-    assert process.stderr.count("cannot write checkpoints (File too large)") == 1
+    plan = {"seeds": 1, "duration": "20step"}
+    drivers.start(folder, plan=plan, workload=tmp_path / "wide.py", limit=2_000_000, workers=1)
+    assert drivers.wait() == 0
+    assert drivers.log.read_text().count("cannot write checkpoints (File too large)") == 1
     assert [run["status"] for run in runs(folder)] == ["done"] * 2
     assert list((folder / "checkpoints").iterdir()) == []
-    assert "cannot write checkpoints (File too large)" in (folder / "report.html").read_text()
+    assert "cannot write checkpoints (File too large)" in open_study(folder).report().read_text()
 
 
 def test_user_code_that_meets_a_full_disk_does_not_end_its_arm(tiny, tmp_path):

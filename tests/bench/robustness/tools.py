@@ -27,7 +27,7 @@ class Drivers:
 
     def __init__(self, workload: Path, log: Path) -> None:
         self.workload, self.log = workload, log
-        with log.open("w") as file:
+        with log.open("a") as file:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "drivers.py")],
                 stdin=subprocess.PIPE,
@@ -36,10 +36,13 @@ class Drivers:
                 env=environment(),
             )
 
-    def start(self, folder: Path, *, plan: dict[str, Any], **run: Any) -> int:
-        """Start a driver; returns its process number."""
+    def start(
+        self, folder: Path, *, plan: dict[str, Any], workload: Path | None = None, limit: int = 0, **run: Any
+    ) -> int:
+        """Start a driver that may write files of up to `limit` bytes, and its log; returns its process number."""
+        self.log.write_text("")
         run = {"out": str(folder), "checkpoint_seconds": 0.05, "retry_drifted": False, **run}
-        line = json.dumps({"workload": str(self.workload), "plan": plan, "run": run})
+        line = json.dumps({"workload": str(workload or self.workload), "plan": plan, "run": run, "limit": limit})
         self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
         return self._read()["pid"]
