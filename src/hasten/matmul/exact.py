@@ -121,8 +121,8 @@ class Exact(ApproxMatmul):
     """The product itself, in float32, bfloat16 or 8-bit integers: the baseline of all others.
 
     `encode` converts the rows (what a network that keeps its activations in that format need not do; float32 rows are
-    kept as they are, not copied), `matmul` of what it returns is the product alone. int8 runs on a packed copy of B by oneDNN's linear layer where that is exact, else
-    by `torch._int_mm`: the same bits.
+    kept as they are, not copied), `matmul` of what it returns is the product alone. int8 runs on a packed copy of B by
+    oneDNN's linear layer where that is exact, else by `torch._int_mm`: the same bits.
 
     Args:
         dtype: "float32", "bfloat16" or "int8".
@@ -190,7 +190,8 @@ class Exact(ApproxMatmul):
             return torch._int_mm(codes, torch.from_numpy(self.factor_)).float() * scale
         packed = self.__dict__.get("_packed")
         if packed is None:  # not in _set_B: a pickled estimator comes without
-            packed = self._packed = torch.ops.onednn.qlinear_prepack(torch.from_numpy(np.ascontiguousarray(self.factor_.T)), None)
+            weight = torch.from_numpy(np.ascontiguousarray(self.factor_.T))
+            packed = self._packed = torch.ops.onednn.qlinear_prepack(weight, None)
         return _by_onednn(codes, packed, scale)
 
     @staticmethod

@@ -28,16 +28,15 @@ class Clusters(NamedTuple):
 
 
 def biases(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What `nearest` needs: directions (d, K) and a bias (K,), float32, such that the nearest centroid to x has the
-    largest `x @ directions + bias`.
+    """Directions (d, K) and biases (K,), float32: the nearest centroid to x has the largest `x @ directions + bias`.
 
     `|x - p|^2 = |x|^2 - 2 x'p + |p|^2`, and |x|^2 is the same for all p. So is `x' m` with m the mean of the centroids,
     which is taken away too: data far from 0 would lose their differences to rounding.
 
     >>> directions, bias = biases(np.array([[99.0], [101.0]], np.float32))
     >>> directions, bias
-    (array([[-1.,  1.]], dtype=float32), array([  99., -101.], dtype=float32))
-    """  # noqa: D205
+    (array([[-1.,  1.]], dtype=float32), array([  99.5, -100.5], dtype=float32))
+    """
     wide = centroids.astype(np.float64)
     bias = -(wide**2).sum(axis=1) / 2
     mean = wide.mean(axis=0)
@@ -48,8 +47,8 @@ def biases(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def nearest(x: np.ndarray, directions: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """The nearest centroid of each row by squared distance, the first of equals.
 
-    A NaN among a row's values makes the code 0; infinities give some code. In float32, so of two centroids at nearly the
-    same distance either may win.
+    A NaN among a row's values makes the code 0; infinities give some code. In float32, so of two centroids at
+    nearly the same distance either may win.
 
     Args:
         x: (n, d) float32, any strides.
@@ -82,12 +81,13 @@ def _squared(x: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def seeds(x: np.ndarray, k: int, weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """k-means++: each seed is a row, drawn with a probability of its weight times its squared distance to the nearest
-    seed so far. Where there are fewer distinct rows than k, the last ones repeat the first.
+    """k-means++: each seed is a row, drawn by its weight times its squared distance to the nearest seed so far.
+
+    Where there are fewer distinct rows than k, the last seeds repeat the first.
 
     Returns:
         (k, d) float32.
-    """  # noqa: D205
+    """
     chosen = np.empty((k, x.shape[1]), np.float32)
     chosen[0] = x[rng.choice(len(x), p=weight / weight.sum())]
     distance = _squared(x, chosen[0])
@@ -133,7 +133,8 @@ def kmeans(
     """Cluster rows into k groups.
 
     Args:
-        x: (n, d) float32, n at least 1, finite. With fewer distinct rows than k some centroids repeat, and have no rows.
+        x: (n, d) float32, n at least 1, finite. With fewer distinct rows than k some centroids repeat, and have no
+            rows.
         k: at least 1.
         rng: draws the seeds.
         weight: (n,) float64, at least 0, not all 0; None: all 1.

@@ -1,10 +1,10 @@
 """Linear methods that learn a subspace: A @ B through a narrow product, `A @ left`, then `@ right`.
 
-Strong wherever rows of A, or what of them B lets through, are close to a subspace: the last layer of a network often is.
+Strong wherever rows of A, or what of them B lets through, are close to a subspace: those of a last layer often are.
 They save nothing once n_components reaches D M / (D + M), which is below M: then A @ B itself costs as much.
 
 - `PCA`: the subspace of A of least squared error, so it serves any B.
-- `TruncatedSVD`: the subspace for one B: of B alone ("input"), or the best one for A @ B on the training rows ("output").
+- `TruncatedSVD`: the subspace for one B: of B alone ("input"), or the best for A @ B on the training rows ("output").
 
 Both come from eigenvectors of float64 moment matrices, D by D: the time is O(N D^2 + D^3), the memory O(D^2).
 """
@@ -136,8 +136,8 @@ class TruncatedSVD(ApproxMatmul):
     """B replaced by a matrix of low rank: `(A @ left) @ right`, left (D, n_components), right (n_components, M).
 
     - metric "input": left @ right is the nearest such matrix to B, by its singular values. A is not looked at.
-    - metric "output": `A @ left @ right` is the nearest to A @ B over the training rows. With Q the leading eigenvectors
-      of `B' A'A B`: left = B Q, right = Q'.
+    - metric "output": `A @ left @ right` is the nearest to A @ B over the training rows. With Q the leading
+      eigenvectors of `B' A'A B`: left = B Q, right = Q'.
 
     The factors depend on B, so `encode` only keeps the rows (it does not copy them), and each `set_B` decomposes anew.
 

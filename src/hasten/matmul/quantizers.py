@@ -23,7 +23,7 @@ from .._core.checks import check, whole
 from .base import ApproxMatmul, Cost, Encoded
 from .exact import factor32, product, rows32
 from .kmeans import Clusters, biases, kmeans, nearest
-from .projections import moments
+from .projections import leading, moments
 
 __all__ = ["OPQ", "PQ", "Bolt", "ClippedTables", "clip_tables", "reconstruct", "rotate_by_variance", "subspaces"]
 
@@ -57,7 +57,8 @@ def tables(prototypes: list[np.ndarray], B: np.ndarray) -> np.ndarray:
     """The products of the prototypes with their rows of B, (C, K, M) float32, summed in float64."""
     parts = subspaces(len(B), len(prototypes))
     wide = B.astype(np.float64)
-    return np.stack([p.astype(np.float64) @ wide[part] for p, part in zip(prototypes, parts, strict=True)]).astype(np.float32)
+    entries = [p.astype(np.float64) @ wide[part] for p, part in zip(prototypes, parts, strict=True)]
+    return np.stack(entries).astype(np.float32)
 
 
 class ClippedTables(NamedTuple):
@@ -80,7 +81,7 @@ def clip_tables(T: np.ndarray) -> ClippedTables:
         T: (C, K, M) float32, finite.
 
     >>> found = clip_tables(np.arange(16, dtype=np.float32).reshape(1, 16, 1))
-    >>> found.alpha, found.codes.min(), found.codes.max()
+    >>> found.alpha, found.codes.min().item(), found.codes.max().item()
     (0.001, 0, 255)
     """
     flat = T.reshape(len(T), -1).astype(np.float64)
@@ -118,9 +119,8 @@ def rotate_by_variance(covariance: np.ndarray, C: int) -> np.ndarray:
            [0, 0, 0, 1],
            [0, 1, 0, 0]])
     """
-    values, vectors = np.linalg.eigh(covariance)
-    values, vectors = values[::-1], np.abs(vectors[:, ::-1]) if False else vectors[:, ::-1]
-    logs = np.log(np.maximum(values, max(float(values[0]), np.finfo(float).tiny) * 1e-12))
+    values, vectors = leading(covariance, len(covariance))
+    logs = np.log(np.maximum(values, max(float(values[0]), 1e-280) * 1e-12))  # axes without variance count a little
     room = [part.stop - part.start for part in subspaces(len(values), C)]
     axes: list[list[int]] = [[] for _ in range(C)]
     sums = np.zeros(C)
@@ -227,8 +227,8 @@ class PQ(ApproxMatmul):
 class OPQ(PQ):
     """Product quantisation of rotated rows: `A @ R` is quantised, the tables are those of `R' B`.
 
-    R starts as the better of two, by the squared error after k-means: the identity (PQ itself), and principal axes dealt
-    out so that codebooks share the variance. Then R and the prototypes are improved in turn: `R = U V'` from the
+    R starts as the better of two, by the squared error after k-means: the identity (PQ itself), and principal axes
+    dealt out so that codebooks share the variance. Then R and the prototypes are improved in turn: `R = U V'` from the
     singular value decomposition of `A' Y` is the best rotation for the reconstruction Y, and one more round of k-means
     the better prototypes for R. The error never increases, so on the training rows OPQ is at most PQ of the same seed.
     Encoding costs D^2 multiply-adds a row more than PQ's.
@@ -297,8 +297,8 @@ class OPQ(PQ):
 class Bolt(PQ):
     """Product quantisation with 16 prototypes and 8-bit tables, clipped where that costs the least (arXiv 1706.10283).
 
-    `out = float32(sum over c of codes of the tables) / scale + sum of floors`. The sums are exact integers. The published
-    kernel adds in 16 bits with saturation, which is the same up to 257 codebooks: 257 * 255 = 65535.
+    `out = float32(sum over c of codes of the tables) / scale + sum of floors`. The sums are exact integers. The
+    published kernel adds in 16 bits with saturation, which is the same up to 257 codebooks: 257 * 255 = 65535.
 
     Args:
         ncodebooks: C, at least 1, at most D.

@@ -77,7 +77,8 @@ def signed_sums(A: np.ndarray, buckets: np.ndarray, signs: np.ndarray, width: in
     Returns:
         (N, width) float32, `out[:, buckets[j, k]] += A[:, j] or -A[:, j]`, summed in the order of j.
 
-    >>> signed_sums(np.array([[1.0, 2.0, 4.0]], np.float32), np.array([[0], [1], [0]]), np.array([[1], [1], [0]]) > 0, 2)
+    >>> buckets, signs = np.array([[0], [1], [0]]), np.array([[True], [True], [False]])
+    >>> signed_sums(np.array([[1.0, 2.0, 4.0]], np.float32), buckets, signs, 2)
     array([[-3.,  2.]], dtype=float32)
     """
     out = np.zeros((width, len(A)), np.float32)
@@ -99,7 +100,9 @@ def draw_buckets(rng: np.random.Generator, D: int, width: int, nonzeros: int) ->
     return buckets, rng.random((D, nonzeros)) < 0.5
 
 
-def sampling_probabilities(A: np.ndarray, B: np.ndarray | None, weight: np.ndarray | None, uniform: float) -> np.ndarray:
+def sampling_probabilities(
+    A: np.ndarray, B: np.ndarray | None, weight: np.ndarray | None, uniform: float
+) -> np.ndarray:
     """The probability of each column of A: its norm times the norm of its row of B, blended with the uniform one.
 
     Norm times norm has the least variance of `A @ B` as a whole; without B it is the squared norm.
@@ -115,12 +118,10 @@ def sampling_probabilities(A: np.ndarray, B: np.ndarray | None, weight: np.ndarr
     array([0.25, 0.75])
     """
     weight = np.ones(len(A)) if weight is None else weight
-    squares = sum((weight[rows] @ np.square(columns.T, dtype=np.float64) for rows, columns in transposed_blocks(A)),
-                  start=np.zeros(A.shape[1]))  # fmt: skip
-    if B is None:
-        norms = squares
-    else:
-        norms = np.sqrt(squares) * np.sqrt(np.square(B, dtype=np.float64).sum(axis=1))
+    squares = np.zeros(A.shape[1])
+    for rows, columns in transposed_blocks(A):
+        squares += np.square(columns, dtype=np.float64) @ weight[rows]
+    norms = squares if B is None else np.sqrt(squares * np.square(B, dtype=np.float64).sum(axis=1))
     flat, total = np.full(len(norms), 1 / len(norms)), norms.sum()
     return (1 - uniform) * norms / total + uniform * flat if total > 0 else flat
 
@@ -257,8 +258,8 @@ class CountSketch(_Sketch):
         random_state: the seed, at least 0.
 
     >>> A = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 3.0]], np.float32)
-    >>> CountSketch(1).fit(A, np.eye(3, dtype=np.float32)).matmul(A).diagonal()
-    array([1., 0.], dtype=float32)
+    >>> CountSketch(1).fit(A, A.T.copy()).matmul(A).diagonal()  # one column each: no error
+    array([1., 9.], dtype=float32)
     """
 
     buckets_: np.ndarray  # (D, s) int64
