@@ -1,4 +1,4 @@
-"""Lloyd's k-means with k-means++ seeds: small, weighted, seeded, and sure to end. The quantisers learn with it.
+"""Lloyd's k-means with greedy k-means++ seeds: small, weighted, seeded, and sure to end. The quantisers learn with it.
 
     assign    each row to its nearest centroid, the first of equals
     update    each centroid to the weighted mean of its rows; one without rows moves to the row that is farthest from
@@ -81,26 +81,38 @@ def _squared(x: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def seeds(x: np.ndarray, k: int, weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """k-means++: each seed is a row, drawn by its weight times its squared distance to the nearest seed so far.
+    """Greedy k-means++: each seed is the best of a few rows drawn by weight times squared distance to the seeds so far.
 
-    Where there are fewer distinct rows than k, the last seeds repeat the first.
+    The best of 2 + log k is the one that leaves the least inertia. Where there are fewer distinct rows than k (rows
+    count as equal where float32 cannot tell their distance from 0), the last seeds repeat the first.
 
     Returns:
         (k, d) float32.
     """
-    chosen = np.empty((k, x.shape[1]), np.float32)
-    chosen[0] = x[rng.choice(len(x), p=weight / weight.sum())]
-    distance = _squared(x, chosen[0])
+    centred = x - x.mean(axis=0, dtype=np.float64).astype(np.float32)  # small numbers keep more digits
+    norms = np.einsum("nd,nd->n", centred, centred)
+    equal = np.float32(x.shape[1] + 8) * np.finfo(np.float32).eps
+
+    def distances(rows: np.ndarray) -> np.ndarray:
+        both = norms[:, None] + norms[rows]
+        found = both - 2 * (centred @ centred[rows].T)
+        found[found < equal * both] = 0
+        return found
+
+    trials = 2 + int(np.log(k))
+    chosen = np.zeros(k, np.int64)
+    chosen[:] = rng.choice(len(x), p=weight / weight.sum())
+    distance = distances(chosen[:1])[:, 0]
     for i in range(1, k):
         mass = np.cumsum(weight * distance)
         if mass[-1] <= 0:
-            chosen[i:] = chosen[0]
             break
-        # The first row whose cumulated mass exceeds the draw has mass of its own.
-        at = min(int(np.searchsorted(mass, rng.random() * mass[-1], side="right")), int(mass.searchsorted(mass[-1])))
-        chosen[i] = x[at]
-        np.minimum(distance, _squared(x, chosen[i]), out=distance)
-    return chosen
+        drawn = np.searchsorted(mass, rng.random(trials) * mass[-1], side="right")
+        rows = np.minimum(drawn, mass.searchsorted(mass[-1]))  # the first row to reach the whole has mass of its own
+        left = np.minimum(distance[:, None], distances(rows))
+        best = int((weight @ left).argmin())
+        chosen[i], distance = rows[best], left[:, best]
+    return x[chosen]
 
 
 def update(x: np.ndarray, centroids: np.ndarray, codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
