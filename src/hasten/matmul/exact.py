@@ -29,7 +29,11 @@ _BLOCK = 1 << 16  # elements of A that are quantised at once: 256 KB, so that th
 
 
 def rows32(A: np.ndarray) -> np.ndarray:
-    """Rows of A as float32, not copied if they are so already; all dtypes of rows are float32 exactly."""
+    """Rows of A as float32, not copied if they are so already; all dtypes of rows are float32 exactly.
+
+    >>> rows32(np.array([[1, -2]], np.int8))
+    array([[ 1., -2.]], dtype=float32)
+    """
     return np.asarray(A, np.float32)
 
 
@@ -38,6 +42,9 @@ def factor32(call: str, B: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: a float64 value is beyond float32.
+
+    >>> factor32("f", np.array([[0.5]]))
+    array([[0.5]], dtype=float32)
     """
     with np.errstate(over="ignore"):
         found = np.asarray(B, np.float32)
@@ -47,7 +54,11 @@ def factor32(call: str, B: np.ndarray) -> np.ndarray:
 
 
 def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """`left @ right` without a warning where infinity times 0 gives NaN; the NaN is the answer."""
+    """`left @ right` without a warning where infinity times 0 gives NaN; the NaN is the answer.
+
+    >>> product(np.array([[np.inf, 1.0]]), np.array([[0.0], [1.0]]))
+    array([[nan]])
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         return left @ right
 

@@ -70,7 +70,11 @@ def nearest(x: np.ndarray, directions: np.ndarray, bias: np.ndarray) -> np.ndarr
 
 
 def inertia(x: np.ndarray, centroids: np.ndarray, codes: np.ndarray, weight: np.ndarray) -> float:
-    """The weighted sum of squared distances of rows to their centroids, in float64."""
+    """The weighted sum of squared distances of rows to their centroids, in float64.
+
+    >>> inertia(np.array([[1.0], [3.0]]), np.array([[0.0]]), np.array([0, 0]), np.array([1.0, 2.0]))
+    19.0
+    """
     return float(weight @ _squared(x, centroids[codes]))
 
 
@@ -86,8 +90,18 @@ def seeds(x: np.ndarray, k: int, weight: np.ndarray, rng: np.random.Generator) -
     The best of 2 + log k is the one that leaves the least inertia. Where there are fewer distinct rows than k (rows
     count as equal where float32 cannot tell their distance from 0), the last seeds repeat the first.
 
+    Args:
+        x: (n, d) float32, finite.
+        k: at least 1.
+        weight: (n,) float64, at least 0, not all 0.
+        rng: is drawn from.
+
     Returns:
         (k, d) float32.
+
+    >>> x = np.array([[0.0], [0.0], [5.0]], np.float32)
+    >>> sorted(seeds(x, 2, np.ones(3), np.random.default_rng(0)).ravel().tolist())
+    [0.0, 5.0]
     """
     centred = x - x.mean(axis=0, dtype=np.float64).astype(np.float32)  # small numbers keep more digits
     norms = np.einsum("nd,nd->n", centred, centred)

@@ -27,8 +27,8 @@ from .projections import leading, moments
 
 __all__ = ["OPQ", "PQ", "Bolt", "ClippedTables", "clip_tables", "reconstruct", "rotate_by_variance", "subspaces"]
 
-# The shares of entries that may be clipped at either end, of arXiv 1706.10283. 0 is ours, and mostly wins: what is clipped
-# costs its excess squared, finer steps save 1 / (12 * 255^2) of the range squared for each entry.
+# The shares of entries that may be clipped at either end, of arXiv 1706.10283. 0 is ours, and mostly wins: what is
+# clipped costs its excess squared, finer steps save 1 / (12 * 255^2) of the range squared for each entry.
 ALPHAS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 SMALLEST_GAP = 1e-36  # below it 255 / gap is near the largest float32, or beyond; such tables count as constant
 LARGEST = 1e15  # of training rows: sums of D squared differences stay far below the largest float32, 3.4e38
@@ -79,7 +79,7 @@ def clip_tables(T: np.ndarray) -> ClippedTables:
 
     For each alpha of a list: the floor of a codebook is the alpha-quantile of its entries; the scale is 255 over the
     largest distance, of any codebook, from its floor to its (1 - alpha)-quantile; entries beyond are clipped. The alpha
-    with the least sum of squared errors is kept, the first of equals. If that distance is 0 (below 1e-36) the scale is 1.
+    with the least sum of squared errors is kept, the first of equals. Where that distance is below 1e-36 the scale is 1.
 
     Args:
         T: (C, K, M) float32, finite.
