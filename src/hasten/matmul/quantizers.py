@@ -79,7 +79,7 @@ def clip_tables(T: np.ndarray) -> ClippedTables:
 
     For each alpha of a list: the floor of a codebook is the alpha-quantile of its entries; the scale is 255 over the
     largest distance, of any codebook, from its floor to its (1 - alpha)-quantile; entries beyond are clipped. The alpha
-    with the least sum of squared errors is kept, the first of equals. Where that distance is below 1e-36 the scale is 1.
+    with the least sum of squared errors is kept, the first of equals. A distance below 1e-36 makes the scale 1.
 
     Args:
         T: (C, K, M) float32, finite.
@@ -179,7 +179,7 @@ class PQ(ApproxMatmul):
         self._keep(self._cluster(self._checked(A), weight))
 
     def _checked(self, A: np.ndarray) -> np.ndarray:
-        call, rows, D = f"{type(self).__name__}.fit", rows32(A), A.shape[1]
+        call, rows, D = f"{type(self).__name__}.fit", np.ascontiguousarray(rows32(A)), A.shape[1]
         expected = f"ncodebooks of at most {D}, the columns of A"
         check(self.ncodebooks <= D, call, expected, self.ncodebooks, "Pass fewer codebooks.")
         largest = max(float(rows.max()), -float(rows.min()))
@@ -257,7 +257,7 @@ class OPQ(PQ):
 
     def _fit(self, A: np.ndarray, B: np.ndarray | None, weight: np.ndarray | None) -> None:
         rows = self._checked(A)
-        axes = rotate_by_variance(moments(A, weight)[1], self.ncodebooks).astype(np.float32)
+        axes = rotate_by_variance(moments(rows, weight)[1], self.ncodebooks).astype(np.float32)
         starts = [np.eye(A.shape[1], dtype=np.float32), axes]
         errors = [self._cluster(product(rows, R), weight) for R in starts]
         best = int(np.argmin([sum(found.history[-1] for found in each) for each in errors]))
