@@ -1,6 +1,6 @@
 from typing import Any
 
-from numpy import float64, int64, uint8, uint16, uint32, uint64
+from numpy import float32, float64, int32, int64, uint8, uint16, uint32, uint64
 from numpy.typing import NDArray
 
 def cpu_features() -> dict[str, bool]: ...
@@ -28,3 +28,52 @@ def sprintz_v0_decode(
 def sprintz_huffman_bound(size: int) -> int: ...
 def sprintz_huffman_encode(data: NDArray[uint8], out: NDArray[uint8]) -> int: ...
 def sprintz_huffman_decode(data: NDArray[uint8], out: NDArray[uint8]) -> tuple[int, str] | None: ...
+
+MADDNESS_ROWS: int
+MADDNESS_NODES: int
+
+def maddness_layout(leaves: int, exact: bool, isa: str) -> int: ...
+def maddness_encode(
+    x: NDArray[Any],
+    dims: NDArray[int32],
+    nodes: NDArray[float32],
+    layout: int,
+    codes: NDArray[uint8],
+    isa: str,
+    threads: int,
+) -> None: ...
+def maddness_encode_patches(
+    x: NDArray[Any],
+    geometry: NDArray[int64],
+    dims: NDArray[int32],
+    nodes: NDArray[float32],
+    layout: int,
+    codes: NDArray[uint8],
+    isa: str,
+    threads: int,
+) -> None: ...
+def maddness_scan(
+    codes: NDArray[uint8],
+    rows: int,
+    layout: int,
+    luts: NDArray[uint8],
+    group: int,
+    scale: NDArray[float32],
+    offset: NDArray[float32],
+    out: NDArray[float32],
+    isa: str,
+    threads: int,
+) -> None: ...
+def maddness_multiply(
+    x: NDArray[Any],
+    dims: NDArray[int32],
+    nodes: NDArray[float32],
+    layout: int,
+    luts: NDArray[uint8],
+    group: int,
+    scale: NDArray[float32],
+    offset: NDArray[float32],
+    out: NDArray[float32],
+    isa: str,
+    threads: int,
+) -> None: ...

@@ -10,6 +10,7 @@
 
 #include "checksum.hpp"
 #include "flash/step.hpp"
+#include "maddness/bind.hpp"
 #include "require_isa.hpp"
 #include "sprintz/bind.hpp"
 
@@ -72,6 +73,7 @@ NB_MODULE(_ext, m) {
           "64-bit checksum of a contiguous uint8 array (formula: checksum.hpp).");
     m.def("flash_step", &flash_step, "tensors"_a.noconvert(), "groups"_a.noconvert(), "isa"_a, "threads"_a,
           "One optimizer step of many tensors, in place, from tables of addresses and settings (flash/step.hpp).");
+    hasten::maddness::bind_maddness(m);
     hasten::sprintz::bind_container(m);
     hasten::sprintz::bind_record(m);
     hasten::sprintz::bind_v0(m);
