@@ -15,7 +15,7 @@ struct Bytes {
 
     INLINE void hold() {
 #if defined(__GNUC__)
-        asm("" : "+x"(x));
+        asm volatile("" : "+x"(x));
 #endif
     }
     INLINE static Bytes zero() { return {_mm256_setzero_si256()}; }
@@ -143,10 +143,12 @@ void finish(const uint16_t* s, std::size_t rows, std::size_t count, const float*
                out + static_cast<std::ptrdiff_t>(m) * column_stride, row_stride, column_stride);
 }
 
+std::size_t shuffles(std::size_t count) { return shuffles_of<Bytes>(count); }
+
 }  // namespace
 
 extern const Kernels kernels_avx2;
-const Kernels kernels_avx2 = {encode, sums, finish};
+const Kernels kernels_avx2 = {encode, sums, finish, shuffles};
 
 }  // namespace hasten::maddness
 #endif

@@ -4,6 +4,6 @@
 #if defined(HASTEN_X86)
 namespace hasten::maddness {
 extern const Kernels kernels_avx512;
-const Kernels kernels_avx512 = {encode, sums, finish};
+const Kernels kernels_avx512 = {encode, sums, finish, shuffles};
 }  // namespace hasten::maddness
 #endif

@@ -16,7 +16,7 @@ struct Bytes {
 
     INLINE void hold() {
 #if defined(__GNUC__)
-        asm("" : "+v"(x));
+        asm volatile("" : "+v"(x));
 #endif
     }
     INLINE static Bytes zero() { return {_mm512_setzero_si512()}; }
@@ -230,6 +230,8 @@ void finish(const uint16_t* s, std::size_t rows, std::size_t count, const float*
     finish_any(s + m * kRows, rows, count - m, scale + m, offset + m,
                out + static_cast<std::ptrdiff_t>(m) * column_stride, row_stride, column_stride);
 }
+
+std::size_t shuffles(std::size_t count) { return shuffles_of<Bytes>(count); }
 
 }  // namespace
 }  // namespace hasten::maddness

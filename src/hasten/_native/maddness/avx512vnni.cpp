@@ -5,6 +5,6 @@
 #if defined(HASTEN_X86)
 namespace hasten::maddness {
 extern const Kernels kernels_avx512vnni;
-const Kernels kernels_avx512vnni = {encode, sums, finish};
+const Kernels kernels_avx512vnni = {encode, sums, finish, shuffles};
 }  // namespace hasten::maddness
 #endif

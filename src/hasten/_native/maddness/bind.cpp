@@ -3,7 +3,9 @@
 #include <nanobind/ndarray.h>
 
 #include <algorithm>
+#include <chrono>
 #include <string>
+#include <vector>
 
 #include "../require_isa.hpp"
 #include "product.hpp"
@@ -139,6 +141,36 @@ void bind_multiply(const AnyArray& x, const Dims& dims, const Nodes& nodes, int 
     multiply(rows, trees, layout_from(layout), tables, to, isa, threads);
 }
 
+// For the benchmark: bytes looked up in a second, by shuffles alone and by the sums of a scan (floats are not made).
+template <typename Work>
+double per_second(Work&& work) {
+    const auto begun = std::chrono::steady_clock::now();
+    double done = 0, seconds = 0;
+    while (seconds < 0.02) {
+        done += static_cast<double>(work());
+        seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    }
+    return done / seconds;
+}
+
+double bind_shuffle_rate(const char* isa) {
+    const Kernels& kernels = kernels_for(require_isa(isa));
+    nb::gil_scoped_release release;
+    return per_second([&] { return kernels.shuffles(1 << 16); });
+}
+
+double bind_sum_rate(const ReadCodes& codes, std::size_t rows, int layout, const Luts& luts, std::size_t group, const char* isa_name) {
+    const std::vector<float> ones(luts.shape(0), 1.0f);
+    const Tables tables = {luts.data(), luts.shape(0), luts.shape(1), luts.shape(2), group, ones.data(), ones.data()};
+    const Isa isa = require_isa(isa_name);
+    check_layout(layout_from(layout), isa, tables.codebooks, tables.leaves);
+    need(codes.shape(0) == code_bytes(rows, tables.codebooks) && tables.codebooks <= kMaxCodebooks, "maddness: codes of another size");
+    need(group == 0 || (group == 16 && tables.codebooks % 16 == 0), "maddness: groups of 16");
+    need(tables.leaves == 16 || tables.leaves == 32 || tables.leaves == 64, "maddness: tables of 16, 32 or 64 leaves");
+    nb::gil_scoped_release release;
+    return per_second([&] { return sums_only(codes.data(), layout_from(layout), rows, tables, isa); });
+}
+
 int bind_layout(std::size_t leaves, bool exact, const char* isa) {
     return static_cast<int>(layout_for(require_isa(isa), leaves, exact));
 }
@@ -157,6 +189,9 @@ void bind_maddness(nb::module_& m) {
     m.def("maddness_scan", &bind_scan, "codes"_a.noconvert(), "rows"_a, "layout"_a, "luts"_a.noconvert(), "group"_a,
           "scale"_a.noconvert(), "offset"_a.noconvert(), "out"_a.noconvert(), "isa"_a, "threads"_a,
           "Sums of the tables' entries, as floats.");
+    m.def("maddness_shuffle_rate", &bind_shuffle_rate, "isa"_a, "Bytes that shuffles alone look up in a second.");
+    m.def("maddness_sum_rate", &bind_sum_rate, "codes"_a.noconvert(), "rows"_a, "layout"_a, "luts"_a.noconvert(), "group"_a, "isa"_a,
+          "Bytes that a scan looks up and adds in a second.");
     m.def("maddness_multiply", &bind_multiply, "x"_a.noconvert(), "dims"_a.noconvert(), "nodes"_a.noconvert(), "layout"_a,
           "luts"_a.noconvert(), "group"_a, "scale"_a.noconvert(), "offset"_a.noconvert(), "out"_a.noconvert(), "isa"_a,
           "threads"_a, "Both, a few rows at a time.");

@@ -50,6 +50,8 @@ struct Kernels {
     // out[r * row_stride + m * column_stride] for `rows` rows and `count` outputs, whose scale and offset are given.
     void (*finish)(const uint16_t* sums, std::size_t rows, std::size_t count, const float* scale, const float* offset,
                    float* out, std::ptrdiff_t row_stride, std::ptrdiff_t column_stride);
+    // `count` look-ups of this many bytes and nothing else: what no scan can be faster than. Returns bytes looked up.
+    std::size_t (*shuffles)(std::size_t count);
 };
 
 const Kernels& kernels_for(Isa isa);

@@ -121,6 +121,20 @@ void sums_of_planes(const uint8_t* codes, std::size_t blocks, const Tables& tabl
     return plane_groups<V, 64>(codes, blocks, tables, range, sums);
 }
 
+// Look-ups that do not wait for each other, and of which a compiler can leave none out.
+template <typename V>
+std::size_t shuffles_of(std::size_t count) {
+    alignas(64) uint8_t entries[16] = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3}, codes[64] = {};
+    const typename V::template Table<16> table(entries);
+    V a = V::load(codes), b = a, c = a, d = a, e = a, f = a, g = a, h = a;
+    for (std::size_t i = 0; i < count; i += 8) {
+        a = table.lookup(a), b = table.lookup(b), c = table.lookup(c), d = table.lookup(d);
+        e = table.lookup(e), f = table.lookup(f), g = table.lookup(g), h = table.lookup(h);
+        a.hold(), b.hold(), c.hold(), d.hold(), e.hold(), f.hold(), g.hold(), h.hold();
+    }
+    return (count + 7) / 8 * 8 * V::kBytes;
+}
+
 // Floats of a tile; a compiler makes vectors of this where rows or outputs follow each other.
 INLINE void finish_any(const uint16_t* sums, std::size_t rows, std::size_t count, const float* scale, const float* offset,
                        float* out, std::ptrdiff_t row_stride, std::ptrdiff_t column_stride) {

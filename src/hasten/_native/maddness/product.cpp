@@ -266,6 +266,22 @@ void scan(const uint8_t* codes, Layout layout, std::size_t rows, const Tables& t
     });
 }
 
+std::size_t sums_only(const uint8_t* codes, Layout layout, std::size_t rows, const Tables& tables, Isa isa) {
+    const Kernels& kernels = kernels_for(isa);
+    const std::size_t blocks = (rows + kRows - 1) / kRows;
+    uint16_t sums[2 * kTile * kRows];
+    for (std::size_t chunk = 0; chunk < blocks; chunk += kChunk) {
+        const std::size_t end = std::min(blocks, chunk + kChunk);
+        for (std::size_t m = 0; m < tables.outputs; m += kTile) {
+            const Range range = {m, std::min(tables.outputs, m + kTile), 0, tables.codebooks};
+            for (std::size_t b = chunk; b < end; b += 2) {
+                kernels.sums(codes + b * kRows * tables.codebooks, std::min<std::size_t>(2, end - b), layout, tables, range, sums);
+            }
+        }
+    }
+    return blocks * kRows * tables.outputs * tables.codebooks;
+}
+
 void multiply(const Matrix& x, const Trees& trees, Layout layout, const Tables& tables, const Output& out, Isa isa,
               std::size_t threads) {
     multiply_any(x, trees, layout, tables, isa, threads, [&](std::size_t block) {

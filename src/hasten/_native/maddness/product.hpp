@@ -43,6 +43,8 @@ void encode(const Matrix& x, const Trees& trees, Layout layout, uint8_t* codes, 
 void encode(const Patches& x, const Trees& trees, Layout layout, uint8_t* codes, Isa isa, std::size_t threads);
 void scan(const uint8_t* codes, Layout layout, std::size_t rows, const Tables& tables, const Output& out, Isa isa,
           std::size_t threads);
+// A scan that makes no floats; returns the bytes it looked up.
+std::size_t sums_only(const uint8_t* codes, Layout layout, std::size_t rows, const Tables& tables, Isa isa);
 // Both, a few blocks at a time: codes never leave the cache.
 void multiply(const Matrix& x, const Trees& trees, Layout layout, const Tables& tables, const Output& out, Isa isa,
               std::size_t threads);

@@ -10,7 +10,11 @@ struct Plain {
     static constexpr std::size_t kBytes = 16, kOutputs = 1;
     uint16_t word[kBytes / 2];  // two rows each, the first one below
 
-    void hold() {}
+    void hold() {
+#if defined(__GNUC__)
+        asm volatile("" : : "r"(word) : "memory");
+#endif
+    }
     static Plain zero() { return {}; }
     static Plain load(const uint8_t* from) {
         Plain v;
@@ -74,9 +78,11 @@ void finish(const uint16_t* s, std::size_t rows, std::size_t count, const float*
     finish_any(s, rows, count, scale, offset, out, row_stride, column_stride);
 }
 
+std::size_t shuffles(std::size_t count) { return shuffles_of<Plain>(count); }
+
 }  // namespace
 
 extern const Kernels kernels_scalar;
-const Kernels kernels_scalar = {encode, sums, finish};
+const Kernels kernels_scalar = {encode, sums, finish, shuffles};
 
 }  // namespace hasten::maddness
