@@ -26,8 +26,8 @@ numpy_kernels.py defines every bit of encoding and scanning; compiled kernels gi
 - sample weights, ridge by cross-validation, rows that come in parts (`partial_fit`).
 
 **What is lost.** The result depends on a row only through its codes: rows in the same leaves get the same product. That
-is 1 to 5 % of the variance at C = D / 32 on activations of networks, and all of it on rows unlike those of `fit`; check
-`score` on rows that were held out. Rounding tables to bytes adds little to that.
+is a few percent of the variance at C = D / 32 on activations of networks, and all of it on rows unlike those of `fit`;
+check `score` on rows that were held out. Rounding tables to bytes adds little to that.
 """
 
 from __future__ import annotations
