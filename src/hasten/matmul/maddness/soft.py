@@ -153,12 +153,13 @@ def straight_through_tables(
     [[[0.0, 0.0, 255.0]]]
     """
     with torch.no_grad():
-        low, high = torch.aminmax(tables, dim=2, keepdim=True)  # (M, C, 1)
+        exact = tables.double()  # the arithmetic of make_tables, so that freezing gives these very entries
+        low, high = torch.aminmax(exact, dim=2, keepdim=True)  # (M, C, 1)
         if shared:
             low, high = low.amin(0, keepdim=True), high.amax(0, keepdim=True)
-        gap = (high - low).amax(dim=1, keepdim=True)
-        scale = torch.where(gap > 0, gap / 255, torch.ones_like(gap))
-        rounded = torch.floor((tables - low) / scale + 0.5).clamp_(0, 255) * scale + low
+        scale = ((high - low).amax(dim=1, keepdim=True) / 255).float().double()
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        rounded = (torch.floor((exact - low) / scale + 0.5).clamp_(0, 255) * scale + low).to(tables.dtype)
     return tables + (rounded - tables).detach()
 
 
