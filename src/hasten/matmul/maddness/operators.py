@@ -14,7 +14,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..._core.checks import refuse
 from . import kernels
 from .patches import Geometry, patch_columns
 from .soft import hard_encode

@@ -25,7 +25,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..._core.checks import check, refuse, refuse_type
 
@@ -255,48 +254,88 @@ def soft_matmul(
     Source: arXiv:2106.10860, arXiv:2311.10207.
     """
     _check_soft("soft_matmul", x, split_dims, thresholds, tables, tau)
-    return _SoftMatmul.apply(x, split_dims, thresholds, tables, tau, hard)  # type: ignore[no-any-return]
+    out, _ = torch.ops.hasten.maddness_soft(x, split_dims, thresholds, tables, tau, hard)
+    return out  # type: ignore[no-any-return]
 
 
-class _SoftMatmul(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor, hard: bool
-    ) -> Tensor:
-        ctx.hard = hard
-        if hard:
-            codes = hard_encode(x, split_dims, thresholds)
-            ctx.save_for_backward(x, split_dims, thresholds, tables, tau, codes.to(torch.uint8))
-            return lookup(codes, tables)
-        ctx.save_for_backward(x, split_dims, thresholds, tables, tau, None)
-        out = tables.new_empty(x.shape[0], tables.shape[0])
-        for rows in _blocks(x.shape[0], thresholds):
-            soft = _soft_leaves(_soft_signs(x[rows], split_dims, thresholds, tau)[1])
-            out[rows] = soft.flatten(1) @ tables.flatten(1).t()
-        return out
+# Operators, so that a compiled graph has one node for each pass, whatever the number of blocks.
+@torch.library.custom_op("hasten::maddness_soft", mutates_args=())
+def _soft(
+    x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor, hard: bool
+) -> tuple[Tensor, Tensor]:
+    """The product, and the codes (N, C) uint8 that the backward pass keeps; none of them if it is smooth."""
+    if hard:
+        codes = hard_encode(x, split_dims, thresholds)
+        return lookup(codes, tables), codes.to(torch.uint8)
+    out = tables.new_empty(x.shape[0], tables.shape[0])
+    for rows in _blocks(x.shape[0], thresholds):
+        soft = _soft_leaves(_soft_signs(x[rows], split_dims, thresholds, tau)[1])
+        out[rows] = soft.flatten(1) @ tables.flatten(1).t()
+    return out, x.new_empty(0, thresholds.shape[0], dtype=torch.uint8)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, split_dims, thresholds, tables, tau, codes = ctx.saved_tensors
-        grads = [torch.zeros_like(t) for t in (x, thresholds, tables)]
-        grad_x, grad_thresholds, grad_tables = grads
-        grad_tau = torch.zeros(thresholds.shape[0], dtype=tau.dtype, device=tau.device)
-        width = tau.reshape(-1, 1)
-        for rows in _blocks(x.shape[0], thresholds):
-            h, soft_sign = _soft_signs(x[rows], split_dims, thresholds, tau)
-            soft = _soft_leaves(torch.where(h > 0, 1.0, -1.0).to(h.dtype) if ctx.hard else soft_sign)
-            taken = soft if codes is None else F.one_hot(codes[rows].long(), soft.shape[-1]).to(soft.dtype)
-            grad_tables += (grad[rows].t() @ taken.flatten(1)).view_as(tables)
-            grad_leaf = (grad[rows] @ tables.flatten(1)).view_as(soft)
-            grad_logit = soft * (grad_leaf - (soft * grad_leaf).sum(-1, keepdim=True))
-            grad_ratio = _nodes_from_leaves(grad_logit) * (1 - soft_sign.square())  # of h / tau
-            grad_h = grad_ratio / width
-            grad_thresholds -= grad_h.sum(0)
-            grad_tau -= (grad_ratio * h).sum((0, 2)) / width.square().squeeze(1)
-            levels = [grad_h[:, :, (1 << i) - 1 : (2 << i) - 1].sum(-1) for i in range(split_dims.shape[1])]
-            grad_x[rows].index_add_(1, split_dims.long().flatten(), torch.stack(levels, -1).flatten(1))
-        return grad_x, None, grad_thresholds, grad_tables, grad_tau.sum() if tau.ndim == 0 else grad_tau, None
+
+@_soft.register_fake
+def _soft_shape(
+    x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor, hard: bool
+) -> tuple[Tensor, Tensor]:
+    codes = x.new_empty(x.shape[0] if hard else 0, thresholds.shape[0], dtype=torch.uint8)
+    return tables.new_empty(x.shape[0], tables.shape[0]), codes
+
+
+@torch.library.custom_op("hasten::maddness_soft_backward", mutates_args=())
+def _soft_backward(
+    grad: Tensor,  # (N, M)
+    x: Tensor,
+    split_dims: Tensor,
+    thresholds: Tensor,
+    tables: Tensor,
+    tau: Tensor,
+    codes: Tensor,
+    hard: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of `x`, `thresholds`, `tables` and `tau`, block by block."""
+    grad_x, grad_thresholds, grad_tables = (_zeros(t) for t in (x, thresholds, tables))
+    grad_tau = torch.zeros(thresholds.shape[0], dtype=tau.dtype, device=tau.device)
+    width = tau.reshape(-1, 1)
+    for rows in _blocks(x.shape[0], thresholds):
+        h, soft_sign = _soft_signs(x[rows], split_dims, thresholds, tau)
+        soft = _soft_leaves(torch.where(h > 0, 1.0, -1.0).to(h.dtype) if hard else soft_sign)
+        taken = F.one_hot(codes[rows].long(), soft.shape[-1]).to(soft.dtype) if hard else soft
+        grad_tables += (grad[rows].t() @ taken.flatten(1)).view_as(tables)
+        grad_leaf = (grad[rows] @ tables.flatten(1)).view_as(soft)
+        grad_logit = soft * (grad_leaf - (soft * grad_leaf).sum(-1, keepdim=True))
+        grad_ratio = _nodes_from_leaves(grad_logit) * (1 - soft_sign.square())  # of h / tau
+        grad_h = grad_ratio / width
+        grad_thresholds -= grad_h.sum(0)
+        grad_tau -= (grad_ratio * h).sum((0, 2)) / width.square().squeeze(1)
+        levels = [grad_h[:, :, (1 << i) - 1 : (2 << i) - 1].sum(-1) for i in range(split_dims.shape[1])]
+        grad_x[rows].index_add_(1, split_dims.long().flatten(), torch.stack(levels, -1).flatten(1))
+    return grad_x, grad_thresholds, grad_tables, grad_tau.sum() if tau.ndim == 0 else grad_tau
+
+
+@_soft_backward.register_fake
+def _soft_backward_shape(
+    grad: Tensor, x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor, *others: object
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _zeros(x), _zeros(thresholds), _zeros(tables), _zeros(tau)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:5], output[1])
+    ctx.hard = inputs[5]
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    grads = torch.ops.hasten.maddness_soft_backward(grad, *ctx.saved_tensors, ctx.hard)
+    return grads[0], None, *grads[1:], None
+
+
+_soft.register_autograd(_backward, setup_context=_keep)
+
+
+def _zeros(like: Tensor) -> Tensor:
+    return torch.zeros(like.shape, dtype=like.dtype, device=like.device)  # contiguous, as a traced graph expects
 
 
 def _blocks(rows: int, thresholds: Tensor) -> list[slice]:
