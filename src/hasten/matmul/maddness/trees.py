@@ -1,0 +1,158 @@
+"""Hash trees: what they are, and how they are learned from rows.
+
+A codebook is a tree of L levels. All nodes of a level look at one column, `dims[c, l]`; each node has a threshold. A row
+starts with prefix p = 0; at level l it goes to p = 2 p + (x[dims[c, l]] > threshold of node (l, p)), and the p after
+the last level is its code. Level 0 is the most significant bit. NaN compares false and so goes left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..._core.checks import check
+from .splits import Buckets, best_cut
+
+__all__ = ["LEAVES", "Learned", "Trees", "learn_trees", "spans"]
+
+LEAVES = (16, 32, 64)
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """The trees of C codebooks.
+
+    Args:
+        dims: (C, L) int32, the column of each level, at least 0.
+        thresholds: (C, K - 1) float32 with K = 2^L, not NaN, in heap order: the node of level l with prefix p is at
+            2^l - 1 + p. +inf passes everything left.
+
+    Raises:
+        ValueError: shapes, dtypes or values that are no trees.
+
+    >>> trees = Trees(np.zeros((1, 4), np.int32), np.full((1, 15), np.inf, np.float32))
+    >>> trees.ncodebooks, trees.levels, trees.leaves
+    (1, 4, 16)
+    """
+
+    dims: np.ndarray
+    thresholds: np.ndarray
+
+    def __post_init__(self) -> None:
+        dims, thresholds, fix = self.dims, self.thresholds, "Pass what learn_trees returns."
+        check(dims.dtype == np.int32 and dims.ndim == 2, "Trees", "dims (C, L) of dtype int32", dims, fix)
+        check(len(dims) > 0 and bool((dims >= 0).all()), "Trees", "at least one codebook and columns >= 0", dims, fix)
+        levels = [leaves.bit_length() - 1 for leaves in LEAVES]
+        check(dims.shape[1] in levels, "Trees", f"levels among {levels}", dims, fix)
+        shape = (len(dims), (1 << dims.shape[1]) - 1)
+        good = thresholds.dtype == np.float32 and thresholds.shape == shape
+        check(good, "Trees", f"thresholds of shape {shape} and dtype float32", thresholds, fix)
+        check(not np.isnan(thresholds).any(), "Trees", "thresholds that are numbers", "NaN", fix)
+
+    @property
+    def ncodebooks(self) -> int:
+        """C."""
+        return len(self.dims)
+
+    @property
+    def levels(self) -> int:
+        """L."""
+        return self.dims.shape[1]
+
+    @property
+    def leaves(self) -> int:
+        """K = 2^L."""
+        return 1 << self.levels
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """Trees, the codes of the rows they were learned from, (N, C) uint8, and the SSE after each level, (C, L + 1)."""
+
+    trees: Trees
+    codes: np.ndarray
+    sse: np.ndarray
+
+
+def spans(n_features: int, ncodebooks: int) -> list[slice]:
+    """The columns of each codebook: contiguous, and the first `n_features % ncodebooks` have one more.
+
+    >>> spans(5, 2)
+    [slice(0, 3, None), slice(3, 5, None)]
+    """
+    small, more = divmod(n_features, ncodebooks)
+    edges = np.cumsum([0] + [small + (c < more) for c in range(ncodebooks)]).tolist()
+    return [slice(low, high) for low, high in zip(edges, edges[1:], strict=False)]
+
+
+def learn_trees(
+    A: np.ndarray,
+    ncodebooks: int,
+    leaves: int = 16,
+    *,
+    n_candidates: int = 4,
+    weight: np.ndarray | None = None,
+    factor: np.ndarray | None = None,
+) -> Learned:
+    """Learn a tree for each codebook, greedily, level by level, with exact best cuts.
+
+    Args:
+        A: (N, D), finite.
+        ncodebooks: C, from 1 to D.
+        leaves: K, 16, 32 or 64.
+        n_candidates: how many columns are tried for a level.
+        weight: (N,) float64 above 0; None: all 1.
+        factor: (D, M): trees shall describe a codebook's part of `A @ factor` instead of its part of A.
+
+    Source: arXiv 2106.10860, section 4.
+    """
+    weight = np.ones(len(A)) if weight is None else weight
+    grown = []
+    for span in spans(A.shape[1], ncodebooks):
+        columns = np.asfortranarray(A[:, span], dtype=np.float32)
+        targets = columns.astype(np.float64)
+        targets -= np.average(targets, axis=0, weights=weight)
+        if factor is not None:
+            targets = targets @ _lengths(factor[span].astype(np.float64))
+        dims, *rest = grow(columns, targets, weight, leaves, n_candidates)
+        grown.append((dims + span.start, *rest))
+    dims, thresholds, codes, sse = (np.stack(part) for part in zip(*grown, strict=True))
+    return Learned(Trees(dims.astype(np.int32), thresholds), np.ascontiguousarray(codes.T), sse)
+
+
+def _lengths(factor: np.ndarray) -> np.ndarray:
+    """(d, r) with r = min(d, M): its products have the lengths and distances that products with `factor` have."""
+    if factor.shape[1] <= factor.shape[0]:
+        return factor
+    left, singular, _ = np.linalg.svd(factor, full_matrices=False)
+    return left * singular
+
+
+def grow(
+    columns: np.ndarray, targets: np.ndarray, weight: np.ndarray, leaves: int, n_candidates: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """One tree on `columns`, (N, d) float32, that describes `targets`, (N, r) float64.
+
+    Returns:
+        dims (L,), thresholds (K - 1,) float32, codes (N,) uint8, and the SSE before the first and after each level.
+    """
+    levels = leaves.bit_length() - 1
+    index, orders = np.zeros(len(columns), np.uint8), {}
+    dims, thresholds, sse = np.zeros(levels, np.int64), np.full(leaves - 1, np.inf, np.float32), np.zeros(levels + 1)
+    for level in range(levels):
+        count = 1 << level
+        buckets = Buckets.of(targets, index, weight, count)
+        sse[level] = buckets.sse.sum()
+        cut = best_cut(columns, _candidates(columns, buckets, n_candidates), orders, buckets)
+        dims[level], thresholds[count - 1 : 2 * count - 1] = cut.column, cut.thresholds
+        index = 2 * index + (columns[:, cut.column] > cut.thresholds[index])
+    sse[levels] = Buckets.of(targets, index, weight, leaves).sse.sum()
+    return dims, thresholds, index, sse
+
+
+def _candidates(columns: np.ndarray, buckets: Buckets, n_candidates: int) -> list[int]:
+    """The columns that differ most inside the buckets; of equals the first."""
+    own = Buckets.of(columns.astype(np.float64), buckets.index, buckets.weight, len(buckets.mass))
+    score = np.einsum("nd,nd->d", own.residual, own.residual / own.weight[:, None])
+    return np.argsort(-score, kind="stable")[:n_candidates].tolist()
