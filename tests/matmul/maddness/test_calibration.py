@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hasten.matmul.maddness.calibration import Reservoir, batches_of, collect
+from hasten.matmul.maddness.calibration import Reservoir, batches_of, collect, trace_calls
 from hasten.matmul.maddness.patches import geometry_of, patch_rows
 
 
@@ -70,10 +70,13 @@ def test_all_calls_are_seen_and_the_order_is_that_of_the_first_calls():
     assert list(found) == ["conv", "fc"]
     hidden = model.conv(x).mean((2, 3))
     both = torch.cat([hidden, torch.relu(model.fc(hidden))])
-    assert torch.equal(found["fc"].rows, torch.cat([both, both]))
-    assert found["fc"].shapes == [(3, 4), (3, 4)]
-    assert torch.equal(found["conv"].rows[:27], patch_rows(x, torch.arange(27), geometry_of(model.conv)))
+    assert torch.equal(found["fc"], torch.cat([both, both]))
+    assert torch.equal(found["conv"][:27], patch_rows(x, torch.arange(27), geometry_of(model.conv)))
     assert not model.fc._forward_pre_hooks
+    calls = trace_calls("test", model, x, layers)
+    assert list(calls) == ["conv", "fc"]
+    assert calls["fc"] == [((3, 4), torch.float32)] * 2
+    assert calls["conv"] == [((3, 2, 5, 5), torch.float32)]
 
 
 def test_the_sample_depends_on_the_seed_and_the_name_only():
@@ -83,7 +86,7 @@ def test_the_sample_depends_on_the_seed_and_the_name_only():
 
     def rows(seed: int, names: tuple[str, ...]) -> Tensor:
         found = collect("test", model, batches, {n: layers[n] for n in names}, max_rows=7, seed=seed)
-        return found["fc"].rows
+        return found["fc"]
 
     assert torch.equal(rows(0, ("fc",)), rows(0, ("conv", "fc")))
     assert not torch.equal(rows(0, ("fc",)), rows(1, ("fc",)))

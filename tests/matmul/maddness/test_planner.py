@@ -11,9 +11,9 @@ from hasten.matmul.maddness.planner import Budget, Candidate, Entry, Plan, Timin
 MS = 1e-3
 
 
-def candidate(name="a", tables=0.2, nmse=0.01, ncodebooks=16, calls=1, kind="Linear", **dense) -> Candidate:
+def candidate(name="a", tables=0.2, nmse=0.01, ncodebooks=16, kind="Linear", **dense) -> Candidate:
     times = {dtype: value * MS for dtype, value in (dense or {"float32": 0.8}).items()}
-    return Candidate(name, kind, ncodebooks, 16, Timing(tables * MS, times), nmse, calls)
+    return Candidate(name, kind, ncodebooks, 16, Timing(tables * MS, times), nmse)
 
 
 def test_a_layer_is_kept_if_its_product_is_faster():
@@ -52,10 +52,10 @@ def test_the_fastest_setting_within_the_budget_is_taken():
 
 
 def test_entries_carry_what_was_decided():
-    entry = decide([candidate(calls=3)], 0.05)["a"]
+    entry = decide([candidate()], 0.05)["a"]
     assert (entry.ncodebooks, entry.leaves, entry.nmse) == (16, 16, 0.01)
-    assert entry.dense_seconds == pytest.approx(3 * 0.8 * MS)
-    assert entry.tables_seconds == pytest.approx(3 * 0.2 * MS)
+    assert entry.dense_seconds == pytest.approx(0.8 * MS)
+    assert entry.tables_seconds == pytest.approx(0.2 * MS)
 
 
 def test_a_target_of_time_takes_the_cheapest_errors_first():
@@ -85,10 +85,6 @@ def test_a_limit_of_error_holds_with_a_target_of_time():
     plan = decide([candidate("a", nmse=0.5), candidate("b", nmse=0.01)], Budget(nmse=0.1, time=0.3))
     assert plan.converted == ("b",)
     assert plan.note.startswith("target not met")
-
-
-def test_calls_weigh_in_a_target_of_time():
-    assert decide([candidate("a", calls=9, nmse=0.02), candidate("b", nmse=0.01)], Budget(time=0.5)).converted == ("a",)
 
 
 def test_force_ignores_the_clock_but_not_the_error():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,10 +16,10 @@ from torch import Tensor, nn
 
 from ..._core import rng
 from ..._core.batch import get_inputs
-from ..._core.checks import check, refuse, refuse_type, whole
+from ..._core.checks import refuse, refuse_type, whole
 from .patches import geometry_of, patch_rows
 
-__all__ = ["Activations", "Reservoir", "batches_of", "collect"]
+__all__ = ["Reservoir", "batches_of", "collect", "trace_calls"]
 
 
 class Reservoir:
@@ -56,21 +55,6 @@ class Reservoir:
         return self._rows
 
 
-@dataclass
-class Activations:
-    """What one layer was given: a sample of its rows, and how it was called."""
-
-    name: str
-    reservoir: Reservoir
-    shapes: list[tuple[int, ...]] = field(default_factory=list)  # of the input of each call of the first batch
-    dtype: torch.dtype = torch.float32
-
-    @property
-    def rows(self) -> Tensor:
-        """(R, D) float32."""
-        return self.reservoir.rows
-
-
 def batches_of(call: str, calibration: Any) -> Iterator[Any]:
     """What the model is called with, batch by batch.
 
@@ -95,6 +79,32 @@ def batches_of(call: str, calibration: Any) -> Iterator[Any]:
         raise refuse(call, "at least one batch of calibration data", "none", "A generator is empty when read again.")
 
 
+def trace_calls(
+    call: str, model: nn.Module, inputs: Any, layers: Mapping[str, nn.Module]
+) -> dict[str, list[tuple[tuple[int, ...], torch.dtype]]]:
+    """Which layers one forward pass calls, in which order, with inputs of which shape and dtype.
+
+    Args:
+        call: who asks, for messages.
+        model: in evaluation mode.
+        inputs: what it is called with.
+        layers: by name.
+
+    Returns:
+        By name, in the order of the first calls: (shape, dtype) of each call. Layers that were not called are left out.
+
+    Raises:
+        ValueError: a model in training mode.
+    """
+    found: dict[str, list[tuple[tuple[int, ...], torch.dtype]]] = {}
+
+    def note(name: str, x: Tensor) -> None:
+        found.setdefault(name, []).append((tuple(x.shape), x.dtype))
+
+    _watch(call, model, [inputs], layers, note)
+    return found
+
+
 def collect(
     call: str,
     model: nn.Module,
@@ -103,52 +113,61 @@ def collect(
     *,
     max_rows: int = 8192,
     seed: int = 0,
-) -> dict[str, Activations]:
+) -> dict[str, Tensor]:
     """Run the model and sample the inputs of some of its layers.
 
     Args:
         call: who asks, for messages.
         model: in evaluation mode; it is not changed.
         batches: from `batches_of`.
-        layers: `nn.Linear` or `nn.Conv2d` by name.
+        layers: `nn.Linear`, or `nn.Conv2d` with one group, by name.
         max_rows: rows kept of each layer; memory is `max_rows * D * 4` bytes for each.
         seed: of the draw.
 
     Returns:
-        By name, in the order of the first calls; layers that were never called are left out.
+        By name, in the order of the first calls: (R, D) float32; layers that were never called are left out.
 
     Raises:
-        ValueError: a model in training mode, an input with NaN or infinity (it names the layer), no batch.
+        ValueError: a model in training mode, or an input with NaN or infinity (the message names the layer).
     """
+    whole(call, "max_rows", max_rows, low=1)
+    found: dict[str, Reservoir] = {}
+
+    def sample(name: str, x: Tensor) -> None:
+        if not bool(x.isfinite().all()):
+            fix = "Look for the layer before that makes them."
+            raise refuse(call, f"finite inputs of {name!r}", "NaN or infinity", fix)
+        if name not in found:
+            found[name] = Reservoir(max_rows, rng.stream(seed, name))
+        _offer(found[name], layers[name], x.detach())
+
+    _watch(call, model, batches, layers, sample)
+    return {name: reservoir.rows for name, reservoir in found.items()}
+
+
+def _watch(
+    call: str,
+    model: nn.Module,
+    batches: Iterable[Any],
+    layers: Mapping[str, nn.Module],
+    see: Callable[[str, Tensor], None],
+) -> None:
+    """Run the model on each batch and show `see` the input of each call of each layer."""
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
     if training:
         raise refuse(call, "a model in evaluation mode", f"{training[0]!r} in training mode", "Call model.eval().")
-    found: dict[str, Activations] = {}
-    first = True
 
-    def watch(name: str, module: nn.Module) -> Callable[..., None]:
+    def hook_of(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-            x = args[0] if args else kwargs["input"]
-            if name not in found:
-                found[name] = Activations(name, Reservoir(max_rows, rng.stream(seed, name)), dtype=x.dtype)
-            if not bool(x.isfinite().all()):
-                fix = "Look for the layer before that makes them."
-                raise refuse(call, f"finite inputs of {name!r}", "NaN or infinity", fix)
-            if first:
-                found[name].shapes.append(tuple(x.shape))
-            _offer(found[name].reservoir, module, x.detach())
+            see(name, args[0] if args else kwargs["input"])
 
         return hook
 
     with contextlib.ExitStack() as stack, torch.no_grad():
         for name, module in layers.items():
-            handle = module.register_forward_pre_hook(watch(name, module), with_kwargs=True)
-            stack.callback(handle.remove)
+            stack.callback(module.register_forward_pre_hook(hook_of(name), with_kwargs=True).remove)
         for inputs in batches:
             model(inputs)
-            first = False
-    check(not first, call, "at least one batch of calibration data", "none", "Pass a list of batches or a loader.")
-    return found
 
 
 def _offer(reservoir: Reservoir, module: nn.Module, x: Tensor) -> None:

@@ -311,11 +311,33 @@ class MaddnessLinear(MaddnessLayer):
     def _from_rows(
         cls, linear: nn.Linear, rows: Tensor, estimator: Maddness, *, mode: str, round_tables: bool = True
     ) -> Self:
-        matrix = linear.weight.detach()
-        numbers = _fit("MaddnessLinear.from_linear", estimator, rows, matrix)
+        numbers = _fit("MaddnessLinear.from_linear", estimator, rows, linear.weight)
+        return cls.from_estimator(linear, estimator, numbers, mode=mode, round_tables=round_tables)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        linear: nn.Linear,
+        estimator: Maddness,
+        rows: np.ndarray,  # (R, D)
+        *,
+        mode: str = "finetune",
+        round_tables: bool = True,
+    ) -> Self:
+        """The layer of an estimator that has been fitted to the layer's inputs already.
+
+        Args:
+            linear: the layer.
+            estimator: fitted.
+            rows: some of its rows, float32, from which the width of the soft sign is taken.
+            mode, round_tables: as for `from_linear`.
+
+        Returns:
+            The layer, in the training mode of `linear`.
+        """
         options = _layer_options(estimator, round_tables)
         layer = cls(linear.in_features, linear.out_features, estimator.ncodebooks, estimator.leaves, **options)
-        layer._learn(estimator, numbers, matrix, linear.bias, linear, mode)
+        layer._learn(estimator, rows, linear.weight.detach(), linear.bias, linear, mode)
         return layer.train(linear.training)
 
     def forward(
@@ -433,14 +455,26 @@ class MaddnessConv2d(MaddnessLayer):
     def _from_rows(
         cls, conv: nn.Conv2d, rows: Tensor, estimator: Maddness, *, mode: str, round_tables: bool = True
     ) -> Self:
-        matrix = conv.weight.detach().flatten(1)
-        numbers = _fit("MaddnessConv2d.from_conv", estimator, rows, matrix)
+        numbers = _fit("MaddnessConv2d.from_conv", estimator, rows, conv.weight.flatten(1))
+        return cls.from_estimator(conv, estimator, numbers, mode=mode, round_tables=round_tables)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        conv: nn.Conv2d,
+        estimator: Maddness,
+        rows: np.ndarray,  # (R, D)
+        *,
+        mode: str = "finetune",
+        round_tables: bool = True,
+    ) -> Self:
+        """The layer of an estimator that has been fitted to the layer's patches already; see `MaddnessLinear`."""
         layer = cls(
             conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
             conv.padding_mode, ncodebooks=estimator.ncodebooks, leaves=estimator.leaves,
             **_layer_options(estimator, round_tables),
         )  # type: ignore[arg-type]  # fmt: skip
-        layer._learn(estimator, numbers, matrix, conv.bias, conv, mode)
+        layer._learn(estimator, rows, conv.weight.detach().flatten(1), conv.bias, conv, mode)
         return layer.train(conv.training)
 
     def forward(
@@ -494,7 +528,7 @@ def _fit(call: str, estimator: Maddness, rows: Tensor, matrix: Tensor) -> np.nda
     fix = f"Pass ncodebooks of at most {numbers.shape[1]}."
     check(estimator.ncodebooks <= numbers.shape[1], call, f"at most {numbers.shape[1]} codebooks, one for each column",
           estimator.ncodebooks, fix)  # fmt: skip
-    estimator.fit(numbers, matrix.float().cpu().numpy().T)
+    estimator.fit(numbers, matrix.detach().float().cpu().numpy().T)
     return numbers
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..._core.checks import check, near, positive, refuse, refuse_type
 
@@ -23,7 +23,7 @@ AGAINST = ("fastest", *DTYPES)
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call on this machine: the dense layer in each dtype that was measured, and encode + scan.
+    """Seconds on this machine: the dense layer in each dtype that was measured, and encode + scan.
 
     >>> Timing(tables=0.2, dense={"float32": 0.8, "bfloat16": 0.3}).opponent("fastest")
     ('bfloat16', 0.3)
@@ -97,9 +97,8 @@ class Candidate:
         name: the layer's name in the model.
         kind: "Linear" or "Conv2d".
         ncodebooks, leaves: the setting, C and K.
-        timing: seconds of one call; None where nothing was measured (only `force=True` converts it).
+        timing: seconds of its calls in a forward pass; None where nothing was measured (only `force=True` converts it).
         nmse: held-out error; None where it was not fitted, which is no error only where it does not pay.
-        calls: calls in one forward pass of the model.
     """
 
     name: str
@@ -108,7 +107,6 @@ class Candidate:
     leaves: int
     timing: Timing | None = None
     nmse: float | None = None
-    calls: int = 1
 
 
 @dataclass(frozen=True)
@@ -161,8 +159,7 @@ class _Choice:
     options: list[Candidate]  # that pay and fit, fastest first
     kept: Entry  # what to say if it stays
     taken: Candidate | None = None
-    dense: float = 0.0  # seconds of all its calls
-    against: str = field(default="")
+    dense: float = 0.0  # seconds
 
 
 def decide(
@@ -245,14 +242,14 @@ def _meet(choices: Sequence[_Choice], share: float) -> str:
     total = sum(choice.dense for choice in choices)
 
     def seconds(choice: _Choice) -> float:
-        return choice.dense if choice.taken is None else choice.taken.calls * _tables(choice.taken)
+        return choice.dense if choice.taken is None else _tables(choice.taken)
 
     while (now := sum(map(seconds, choices))) > share * total:
         best: tuple[float, _Choice, Candidate] | None = None
         for choice in choices:
             error = 0.0 if choice.taken is None else choice.taken.nmse or 0.0
             for option in choice.options:
-                saved = seconds(choice) - option.calls * _tables(option)
+                saved = seconds(choice) - _tables(option)
                 if saved > 0:
                     price = max(0.0, (option.nmse or 0.0) - error) / saved
                     if best is None or price < best[0]:
@@ -279,7 +276,7 @@ def _entry(choice: _Choice, against: str) -> Entry:
 def _kept(candidate: Candidate, reason: str, against: str) -> Entry:
     setting = f" (ncodebooks={candidate.ncodebooks}, leaves={candidate.leaves})"
     dense = _dense(candidate, against) if candidate.timing else None
-    tables = candidate.calls * candidate.timing.tables if candidate.timing else None
+    tables = candidate.timing.tables if candidate.timing else None
     return Entry(
         candidate.name, False, reason + setting, candidate.ncodebooks, candidate.leaves, candidate.nmse, dense, tables
     )
@@ -293,7 +290,7 @@ def _opponent(candidate: Candidate, against: str) -> tuple[str, float]:
 
 
 def _tables(candidate: Candidate) -> float:
-    """Seconds of one call; without times, fewer codebooks count as faster."""
+    """Seconds; without times, fewer codebooks count as faster."""
     return candidate.timing.tables if candidate.timing else float(candidate.ncodebooks)
 
 
@@ -302,7 +299,7 @@ def _saving(candidate: Candidate, against: str) -> float:
 
 
 def _dense(candidate: Candidate, against: str) -> float:
-    return candidate.calls * _opponent(candidate, against)[1] if candidate.timing else 0.0
+    return _opponent(candidate, against)[1] if candidate.timing else 0.0
 
 
 def _product(candidate: Candidate) -> str:
