@@ -305,12 +305,6 @@ class MaddnessLinear(MaddnessLayer):
         check(good, "MaddnessLinear.from_linear", f"inputs (..., {linear.in_features})", inputs, fix)
         rows = inputs.detach().reshape(-1, linear.in_features)
         estimator = Maddness(ncodebooks, leaves=leaves, **options)
-        return cls._from_rows(linear, rows, estimator, mode=mode, round_tables=round_tables)
-
-    @classmethod
-    def _from_rows(
-        cls, linear: nn.Linear, rows: Tensor, estimator: Maddness, *, mode: str, round_tables: bool = True
-    ) -> Self:
         numbers = _fit("MaddnessLinear.from_linear", estimator, rows, linear.weight)
         return cls.from_estimator(linear, estimator, numbers, mode=mode, round_tables=round_tables)
 
@@ -449,12 +443,6 @@ class MaddnessConv2d(MaddnessLayer):
         order = torch.randperm(max(0, inputs.shape[0] * high * wide), generator=generator)[:max_rows].sort().values
         rows = patch_rows(inputs.detach(), order, geometry)
         estimator = Maddness(ncodebooks, leaves=leaves, **options)
-        return cls._from_rows(conv, rows, estimator, mode=mode, round_tables=round_tables)
-
-    @classmethod
-    def _from_rows(
-        cls, conv: nn.Conv2d, rows: Tensor, estimator: Maddness, *, mode: str, round_tables: bool = True
-    ) -> Self:
         numbers = _fit("MaddnessConv2d.from_conv", estimator, rows, conv.weight.flatten(1))
         return cls.from_estimator(conv, estimator, numbers, mode=mode, round_tables=round_tables)
 

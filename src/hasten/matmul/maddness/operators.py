@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import kernels
 from .patches import Geometry, patch_columns
-from .soft import hard_encode
+from .soft import define, hard_encode
 from .tables import Tables, averaging
 from .trees import Trees
 
@@ -26,6 +26,10 @@ NO_GRADIENT = (
     "MaddnessLinear/MaddnessConv2d: expected a backward pass through trainable tables, got frozen ones. "
     "Call finetune_mode() on the layer to train, or run under torch.no_grad()."
 )
+
+
+LAYER = "Tensor x, Tensor split_dims, Tensor thresholds, Tensor luts, Tensor scale, Tensor offset"
+GEOMETRY = "int[] kernel, int[] stride, int[] dilation, int[] padding"
 
 
 def torch_scan(
@@ -92,7 +96,7 @@ def _multiply(
     return torch.from_numpy(kernels.scan(kernels.encode(wide.numpy(), trees), tables, accumulate, upcast_every))
 
 
-@torch.library.custom_op("hasten::maddness_linear", mutates_args=())
+@define("maddness_linear", f"({LAYER}, str accumulate, int upcast_every) -> Tensor")
 def _linear(
     x: Tensor,
     split_dims: Tensor,
@@ -108,12 +112,12 @@ def _linear(
     return out.to(x.dtype).view(*x.shape[:-1], luts.shape[0])
 
 
-@_linear.register_fake
+@torch.library.register_fake("hasten::maddness_linear")
 def _linear_shape(x: Tensor, split_dims: Tensor, thresholds: Tensor, luts: Tensor, *others: Any) -> Tensor:
     return x.new_empty(*x.shape[:-1], luts.shape[0])
 
 
-@torch.library.custom_op("hasten::maddness_conv2d", mutates_args=())
+@define("maddness_conv2d", f"({LAYER}, {GEOMETRY}, str accumulate, int upcast_every) -> Tensor")
 def _conv2d(
     x: Tensor,
     split_dims: Tensor,
@@ -136,7 +140,7 @@ def _conv2d(
     return out.to(x.dtype).view(x.shape[0], *size, luts.shape[0]).permute(0, 3, 1, 2).contiguous()
 
 
-@_conv2d.register_fake
+@torch.library.register_fake("hasten::maddness_conv2d")
 def _conv2d_shape(
     x: Tensor,
     split_dims: Tensor,
@@ -163,19 +167,19 @@ def _geometry(kernel: list[int], stride: list[int], dilation: list[int], padding
     )
 
 
-@torch.library.custom_op("hasten::maddness_no_gradient", mutates_args=())
+@define("maddness_no_gradient", "(Tensor grad) -> Tensor")
 def _no_gradient(grad: Tensor) -> Tensor:
     raise RuntimeError(NO_GRADIENT)
 
 
-@_no_gradient.register_fake
+@torch.library.register_fake("hasten::maddness_no_gradient")
 def _no_gradient_shape(grad: Tensor) -> Tensor:
     return torch.empty_like(grad)
 
 
 def _refuse_gradient(inputs: int) -> Callable[..., tuple[Tensor | None, ...]]:
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return (_no_gradient(grad).new_empty(ctx.shape), *[None] * (inputs - 1))
+        return (torch.ops.hasten.maddness_no_gradient(grad).new_empty(ctx.shape), *[None] * (inputs - 1))
 
     return backward
 
@@ -184,8 +188,8 @@ def _keep_shape(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.shape = inputs[0].shape
 
 
-_linear.register_autograd(_refuse_gradient(8), setup_context=_keep_shape)
-_conv2d.register_autograd(_refuse_gradient(12), setup_context=_keep_shape)
+torch.library.register_autograd("hasten::maddness_linear", _refuse_gradient(8), setup_context=_keep_shape)
+torch.library.register_autograd("hasten::maddness_conv2d", _refuse_gradient(12), setup_context=_keep_shape)
 
 
 def _refuse_onnx(call: str) -> None:

@@ -20,7 +20,8 @@ Source: arXiv:2106.10860 (trees and tables); the straight-through path follows a
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,8 @@ __all__ = [
     "hard_encode", "lookup", "node_dims", "path_matrix", "soft_assignment", "soft_matmul", "soft_matmul_naive",
     "straight_through_tables",
 ]  # fmt: skip
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 LEAVES = (16, 32, 64)
 BLOCK = 1 << 21  # elements of a block's (rows, C, K) tensor in the backward pass: 8 MB of float32
@@ -258,8 +261,25 @@ def soft_matmul(
     return out  # type: ignore[no-any-return]
 
 
+def define(name: str, schema: str) -> Callable[[_Function], _Function]:
+    """Make a function the operator `hasten::name` of this schema on every device; shapes and gradients are its own.
+
+    (torch.library.custom_op would do, but its first call loads the compiler: seconds.)
+    """
+    torch.library.define(f"hasten::{name}", schema, tags=torch.Tag.pt2_compliant_tag)
+
+    def register(function: _Function) -> _Function:
+        torch.library.impl(f"hasten::{name}", "default")(function)
+        return function
+
+    return register
+
+
 # Operators, so that a compiled graph has one node for each pass, whatever the number of blocks.
-@torch.library.custom_op("hasten::maddness_soft", mutates_args=())
+PARTS = "Tensor x, Tensor split_dims, Tensor thresholds, Tensor tables, Tensor tau"
+
+
+@define("maddness_soft", f"({PARTS}, bool hard) -> (Tensor, Tensor)")
 def _soft(
     x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor, hard: bool
 ) -> tuple[Tensor, Tensor]:
@@ -274,7 +294,7 @@ def _soft(
     return out, x.new_empty(0, thresholds.shape[0], dtype=torch.uint8)
 
 
-@_soft.register_fake
+@torch.library.register_fake("hasten::maddness_soft")
 def _soft_shape(
     x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor, hard: bool
 ) -> tuple[Tensor, Tensor]:
@@ -282,7 +302,9 @@ def _soft_shape(
     return tables.new_empty(x.shape[0], tables.shape[0]), codes
 
 
-@torch.library.custom_op("hasten::maddness_soft_backward", mutates_args=())
+@define(
+    "maddness_soft_backward", f"(Tensor grad, {PARTS}, Tensor codes, bool hard) -> (Tensor, Tensor, Tensor, Tensor)"
+)
 def _soft_backward(
     grad: Tensor,  # (N, M)
     x: Tensor,
@@ -313,7 +335,7 @@ def _soft_backward(
     return grad_x, grad_thresholds, grad_tables, grad_tau.sum() if tau.ndim == 0 else grad_tau
 
 
-@_soft_backward.register_fake
+@torch.library.register_fake("hasten::maddness_soft_backward")
 def _soft_backward_shape(
     grad: Tensor, x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor, *others: object
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -331,7 +353,7 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, 
     return grads[0], None, *grads[1:], None
 
 
-_soft.register_autograd(_backward, setup_context=_keep)
+torch.library.register_autograd("hasten::maddness_soft", _backward, setup_context=_keep)
 
 
 def _zeros(like: Tensor) -> Tensor:
