@@ -279,17 +279,12 @@ def prepare(model: nn.Module, state: Mapping[str, Tensor], **options: Any) -> Re
         if name not in names:
             return None
         codebooks, levels = state[f"{name}.split_dims"].shape
-        shape = {"ncodebooks": codebooks, "leaves": 1 << levels, "mode": "finetune", **options}
-        if f"{name}.luts" in state:
-            shape["mode"] = "frozen"
+        mode = "frozen" if f"{name}.luts" in state else "finetune"
         if isinstance(module, nn.Linear):
-            return MaddnessLinear(module.in_features, module.out_features, **shape)
+            return MaddnessLinear.like(module, codebooks, 1 << levels, mode=mode, **options)
         assert isinstance(module, nn.Conv2d)
-        geometry_of(module)
-        return MaddnessConv2d(
-            module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding,
-            module.dilation, module.padding_mode, **shape,
-        )  # type: ignore[arg-type]  # fmt: skip
+        geometry_of(module)  # refuses groups
+        return MaddnessConv2d.like(module, codebooks, 1 << levels, mode=mode, **options)
 
     return replace_modules(model, make, surgery="prepare").warn_if_empty("a state with tables")
 
