@@ -246,8 +246,12 @@ class ApproxMatmul:
         weight = as_sample_weight(call, sample_weight, len(rows))
         self._fit(rows, factor, weight)
         self.n_features_in_ = rows.shape[1]
-        self.__dict__.pop("n_outputs_", None)  # the B of an earlier fit
+        self._forget_B()
         return self if factor is None else self.set_B(factor)
+
+    def _forget_B(self) -> None:
+        """What was built of an earlier B is no longer used."""
+        self.__dict__.pop("n_outputs_", None)
 
     def set_B(self, B: Any) -> Self:
         """Take another right factor, (D, M) of a float dtype; what was learned from A stays."""

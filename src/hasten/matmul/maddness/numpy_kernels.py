@@ -11,8 +11,8 @@ rounded after the conversion, after the product and after the sum (no fused mult
 as float32 in the order c = 0, 1, ..., and then the same.
 
 **scan, avg.** With U and the bias of `averaging` (tables.py), codebooks are padded with zeros to a multiple of U. A
-group of U neighbours becomes one byte by a binary tree of rounded averages, (a + b + 1) >> 1, adjacent pairs first; g is
-the sum of the groups as an integer, then
+group of U neighbours becomes one byte by a binary tree of rounded averages, (a + b + 1) >> 1, adjacent pairs first; g
+is the sum of the groups as an integer, then
 
     out = float32(g) * (scale[m] * U) + (offset[m] - scale[m] * bias)
 

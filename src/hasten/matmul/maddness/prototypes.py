@@ -5,9 +5,9 @@ With G (N, KC) holding a 1 for the leaf of each row in each codebook, all that i
     counts = G'WG  (KC, KC)     how often two leaves occur together; the diagonal: how often a leaf occurs
     sums   = G'WA  (KC, D)      sums of the rows of each leaf
 
-Both are sums over rows, so they are collected in parts (`Statistics.add`), and G is never formed. P0 is a leaf's mean on
-its codebook's own columns, and zero elsewhere. Since codebooks know of each other only through the rows, what P0 leaves
-over is described once more, on all columns, by ridge regression:
+Both are sums over rows, so they are collected in parts (`Statistics.add`), and G is never formed. P0 is a leaf's mean
+on its codebook's own columns, and zero elsewhere. What P0 leaves over is described once more, by all codebooks together
+and on all columns, by ridge regression:
 
     P = P0 + (G'WG + ridge I)^-1 G'W (A - G P0),    where G'W (A - G P0) = sums - counts P0
 
@@ -17,10 +17,12 @@ infinity gives P0. Ridge is linear in its target: the tables P @ B are the ridge
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from .feedback import pair_counts
 
 __all__ = ["RIDGES", "Statistics", "choose_ridge", "leaf_means", "reachable", "ridge_prototypes"]
 
@@ -49,22 +51,29 @@ class Statistics:
             A: (N, D).
             weight: (N,); None: all 1.
         """
-        K = self.leaves
-        wide = codes.astype(np.intp).T
-        for c, own in enumerate(wide):
+        columns = np.ascontiguousarray(codes.T, dtype=np.intp)
+        for c, own in enumerate(columns):
             for other in range(c + 1):
-                pairs = np.bincount(own * K + wide[other], weight, K * K).reshape(K, K)
-                self.counts[c * K : c * K + K, other * K : other * K + K] += pairs
+                pairs = pair_counts(own, columns[other], self.leaves, weight)
+                self._block(c, other)[:] += pairs
                 if other < c:
-                    self.counts[other * K : other * K + K, c * K : c * K + K] += pairs.T
+                    self._block(other, c)[:] += pairs.T
             self._add_sums(c, own, A, weight)
         return self
+
+    def _block(self, c: int, other: int) -> np.ndarray:
+        K = self.leaves
+        return self.counts[c * K : c * K + K, other * K : other * K + K]
 
     def _add_sums(self, c: int, own: np.ndarray, A: np.ndarray, weight: np.ndarray | None) -> None:
         for leaf in np.unique(own):
             rows = np.flatnonzero(own == leaf)
             part = A[rows].astype(np.float64)
             self.sums[c * self.leaves + leaf] += part.sum(axis=0) if weight is None else weight[rows] @ part
+
+    def copy(self) -> Statistics:
+        """One that does not change with this one."""
+        return Statistics(self.leaves, self.counts.copy(), self.sums.copy())
 
     def minus(self, other: Statistics) -> Statistics:
         """Those of the rows that `other` did not count."""
@@ -99,7 +108,7 @@ def ridge_prototypes(statistics: Statistics, means: np.ndarray, ridge: float) ->
 
 
 def choose_ridge(
-    total: Statistics, folds: Sequence[Statistics], columns: Sequence[slice], factor: np.ndarray | None = None
+    total: Statistics, folds: Iterable[Statistics], columns: Sequence[slice], factor: np.ndarray | None = None
 ) -> float:
     """The one of `RIDGES` with the least squared error on rows that were held out, summed over all folds.
 
@@ -124,11 +133,12 @@ def choose_ridge(
 
 
 def reachable(occurrences: np.ndarray, leaves: int) -> np.ndarray:
-    """(KC,) for each leaf itself, or for one that no row was in the leaf that shares the longest path with it.
+    """(KC,) for each leaf itself, or for one without rows the leaf with rows that shares the longest path with it.
 
-    No row can reach such a leaf (its bucket passed everything left), but an entry of its own would stretch the range
-    of a table.
+    No row can reach a leaf without rows (its bucket passed everything left), but an entry of its own would stretch the
+    range of a table.
     """
-    index = np.where(occurrences.reshape(-1, leaves) > 0, np.arange(leaves), 0)
-    found = np.maximum.accumulate(index, axis=1)
-    return (found + leaves * np.arange(len(found))[:, None]).reshape(-1)
+    K = np.arange(leaves)
+    unlike = K[:, None] ^ K  # the longer the common path, the smaller
+    found = [np.argmin(np.where(own > 0, unlike, leaves), axis=1) for own in occurrences.reshape(-1, leaves)]
+    return (np.stack(found) + leaves * np.arange(len(found))[:, None]).reshape(-1)

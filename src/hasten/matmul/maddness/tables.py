@@ -8,9 +8,9 @@ From T[m, c, k] = <prototype k of codebook c, column m of B>, with o[m, c] = min
     offset[m]      sum over c of o[m, c], and the bias of the layer if it has one
 
 `sum over c of luts * scale + offset` is the product, off by at most C scale / 2. The scale is float32, and entries are
-rounded for that scale, so no bit of it is lost between building and using a table. A gap of 0 makes tables of zeros with
-scale 1. Differs from the published reference, which shares one scale, a power of two, among all outputs: an output with
-small weights then has few steps. 32 bits keep T as float32, with scale 1 and offset 0 (or the bias).
+rounded for that scale, so no bit of it is lost between building and using a table. A gap of 0 makes tables of zeros
+with scale 1. Differs from the published reference, which shares one scale, a power of two, among all outputs: an output
+with small weights then has few steps. 32 bits keep T as float32, with scale 1 and offset 0 (or the bias).
 """
 
 from __future__ import annotations

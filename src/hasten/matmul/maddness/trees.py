@@ -1,20 +1,29 @@
 """Hash trees: what they are, and how they are learned from rows.
 
-A codebook is a tree of L levels. All nodes of a level look at one column, `dims[c, l]`; each node has a threshold. A row
-starts with prefix p = 0; at level l it goes to p = 2 p + (x[dims[c, l]] > threshold of node (l, p)), and the p after
-the last level is its code. Level 0 is the most significant bit. NaN compares false and so goes left.
+A codebook is a tree of L levels. All nodes of a level look at one column, `dims[c, l]`; each node has a threshold. A
+row starts with prefix p = 0; at level l it goes to p = 2 p + (x[dims[c, l]] > threshold of node (l, p)), and the p
+after the last level is its code. Level 0 is the most significant bit. NaN compares false and so goes left.
+
+Each codebook cuts on columns of its own, a contiguous part of all. What its leaves shall describe decides the cuts:
+
+    input       those columns (the published rule)
+    output      that part of the product, A[:, part] @ B[part]
+    feedback    the same, and what the codebooks before it got wrong (feedback.py)
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..._core.checks import check
+from .feedback import Feedback
 from .splits import Buckets, best_cut
 
-__all__ = ["LEAVES", "Learned", "Trees", "learn_trees", "spans"]
+__all__ = ["LEAVES", "Learned", "Trees", "grow", "learn_trees", "spans"]
 
 LEAVES = (16, 32, 64)
 
@@ -68,7 +77,13 @@ class Trees:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """Trees, the codes of the rows they were learned from, (N, C) uint8, and the SSE after each level, (C, L + 1)."""
+    """Trees and what became of the rows they were learned from.
+
+    Args:
+        trees: the trees.
+        codes: (N, C) uint8.
+        sse: (C, L + 1), of a codebook's targets before the first and after each level.
+    """
 
     trees: Trees
     codes: np.ndarray
@@ -83,7 +98,7 @@ def spans(n_features: int, ncodebooks: int) -> list[slice]:
     """
     small, more = divmod(n_features, ncodebooks)
     edges = np.cumsum([0] + [small + (c < more) for c in range(ncodebooks)]).tolist()
-    return [slice(low, high) for low, high in zip(edges, edges[1:], strict=False)]
+    return [slice(low, high) for low, high in itertools.pairwise(edges)]
 
 
 def learn_trees(
@@ -94,6 +109,7 @@ def learn_trees(
     n_candidates: int = 4,
     weight: np.ndarray | None = None,
     factor: np.ndarray | None = None,
+    feedback: bool = False,
 ) -> Learned:
     """Learn a tree for each codebook, greedily, level by level, with exact best cuts.
 
@@ -104,33 +120,43 @@ def learn_trees(
         n_candidates: how many columns are tried for a level.
         weight: (N,) float64 above 0; None: all 1.
         factor: (D, M): trees shall describe a codebook's part of `A @ factor` instead of its part of A.
+        feedback: with a factor, and also what the codebooks before it got wrong.
 
-    Source: arXiv 2106.10860, section 4.
+    Source: arXiv 2106.10860, section 4; `factor` and `feedback` are ours.
     """
     weight = np.ones(len(A)) if weight is None else weight
+    errors = Feedback(weight, leaves) if feedback and factor is not None else None
+    rank = _by_spread if factor is None else _by_slope
     grown = []
     for span in spans(A.shape[1], ncodebooks):
         columns = np.asfortranarray(A[:, span], dtype=np.float32)
-        targets = columns.astype(np.float64)
-        targets -= np.average(targets, axis=0, weights=weight)
+        part = columns.astype(np.float64)
+        part -= np.average(part, axis=0, weights=weight)
         if factor is not None:
-            targets = targets @ _lengths(factor[span].astype(np.float64))
-        dims, *rest = grow(columns, targets, weight, leaves, n_candidates)
+            part = part @ _shortest(factor[span].astype(np.float64), keep=feedback)
+        targets = part if errors is None else part + errors.error
+        dims, *rest = grow(columns, targets, weight, leaves, lambda c, b: rank(c, b)[:n_candidates].tolist())
+        if errors is not None:
+            errors.add(part, rest[1])
         grown.append((dims + span.start, *rest))
     dims, thresholds, codes, sse = (np.stack(part) for part in zip(*grown, strict=True))
     return Learned(Trees(dims.astype(np.int32), thresholds), np.ascontiguousarray(codes.T), sse)
 
 
-def _lengths(factor: np.ndarray) -> np.ndarray:
-    """(d, r) with r = min(d, M): its products have the lengths and distances that products with `factor` have."""
-    if factor.shape[1] <= factor.shape[0]:
+def _shortest(factor: np.ndarray, keep: bool) -> np.ndarray:
+    """With at most d columns what has the same lengths: products with it are as far apart as those with `factor`."""
+    if keep or factor.shape[1] <= factor.shape[0]:
         return factor
     left, singular, _ = np.linalg.svd(factor, full_matrices=False)
     return left * singular
 
 
 def grow(
-    columns: np.ndarray, targets: np.ndarray, weight: np.ndarray, leaves: int, n_candidates: int
+    columns: np.ndarray,
+    targets: np.ndarray,
+    weight: np.ndarray,
+    leaves: int,
+    candidates: Callable[[np.ndarray, Buckets], list[int]],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """One tree on `columns`, (N, d) float32, that describes `targets`, (N, r) float64.
 
@@ -144,15 +170,30 @@ def grow(
         count = 1 << level
         buckets = Buckets.of(targets, index, weight, count)
         sse[level] = buckets.sse.sum()
-        cut = best_cut(columns, _candidates(columns, buckets, n_candidates), orders, buckets)
+        cut = best_cut(columns, candidates(columns, buckets), orders, buckets)
         dims[level], thresholds[count - 1 : 2 * count - 1] = cut.column, cut.thresholds
         index = 2 * index + (columns[:, cut.column] > cut.thresholds[index])
     sse[levels] = Buckets.of(targets, index, weight, leaves).sse.sum()
     return dims, thresholds, index, sse
 
 
-def _candidates(columns: np.ndarray, buckets: Buckets, n_candidates: int) -> list[int]:
-    """The columns that differ most inside the buckets; of equals the first."""
+def _by_spread(columns: np.ndarray, buckets: Buckets) -> np.ndarray:
+    """Columns, those first that differ most inside the buckets."""
     own = Buckets.of(columns.astype(np.float64), buckets.index, buckets.weight, len(buckets.mass))
     score = np.einsum("nd,nd->d", own.residual, own.residual / own.weight[:, None])
-    return np.argsort(-score, kind="stable")[:n_candidates].tolist()
+    return np.argsort(-score, kind="stable")
+
+
+def _by_slope(columns: np.ndarray, buckets: Buckets) -> np.ndarray:
+    """Columns, those first with which a line in each bucket would describe most of the targets."""
+    own = Buckets.of(columns.astype(np.float64), buckets.index, buckets.weight, len(buckets.mass))
+    rows = np.argsort(buckets.index, kind="stable")
+    edges = np.searchsorted(buckets.index[rows], np.arange(len(buckets.mass) + 1))
+    centred, weighted = own.residual[rows] / own.weight[rows, None], own.residual[rows]
+    targets, score = buckets.residual[rows], np.zeros(columns.shape[1])
+    for low, high in itertools.pairwise(edges.tolist()):
+        part = slice(low, high)
+        spread = np.einsum("nd,nd->d", weighted[part], centred[part])
+        together = np.einsum("dr,dr->d", *[centred[part].T @ targets[part]] * 2)
+        score += together / np.where(spread > 0, spread, np.inf)
+    return np.argsort(-score, kind="stable")
