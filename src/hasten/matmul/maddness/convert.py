@@ -28,6 +28,7 @@ from ..base import nmse
 from .calibration import batches_of, collect
 from .estimator import Maddness
 from .layers import MaddnessConv2d, MaddnessLayer, MaddnessLinear
+from .modes import new_estimator
 from .patches import geometry_of
 from .planner import Budget, Candidate, Entry, Plan, as_budget, decide
 from .selection import candidates_of, find_layers, follow, pays
@@ -88,7 +89,7 @@ def maddnessify(
         against: dense form to beat: "fastest", "float32", "bfloat16" or "int8".
         max_rows: rows to learn from, of each layer; memory is `max_rows * D * 4` bytes for each layer that pays.
         seed: of the sample of rows.
-        **options: of `hasten.matmul.Maddness`: ridge, split_metric, lut_scale, accumulate, ...
+        **options: of `hasten.matmul.Maddness`: ridge, lut_scale, accumulate, ...; `split_metric` is "output" here.
 
     Returns:
         The report: names, `plan` with all reasons, `note` with the plan as text, `undo()`.
@@ -329,7 +330,7 @@ def _fit_one(
     assert isinstance(matrix, Tensor)
     factor = matrix.detach().flatten(1).float().cpu().numpy().T
     learn, test = rows[order[held:]].numpy(), rows[order[:held]].numpy()
-    estimator = Maddness(candidate.ncodebooks, leaves=candidate.leaves, **options).fit(learn, factor)
+    estimator = new_estimator(candidate.ncodebooks, candidate.leaves, options).fit(learn, factor)
     error = nmse(test.astype(np.float64) @ factor.astype(np.float64), estimator.matmul(test))
     return _Fitted(estimator, learn, error)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..._core.checks import check, refuse, refuse_type, whole
 from .estimator import Maddness
-from .modes import MODES, MaddnessLayer, fit_rows, layer_options
+from .modes import MODES, MaddnessLayer, fit_rows, layer_options, new_estimator
 from .operators import maddness_conv2d, maddness_linear
 from .patches import Geometry, geometry_of, patch_rows
 
@@ -76,7 +76,7 @@ class MaddnessLinear(MaddnessLayer):
             leaves: K, 16, 32 or 64.
             mode: "finetune", "frozen" or "exact".
             round_tables: fine-tune with tables rounded to 8 bits in the forward pass.
-            **options: of `hasten.matmul.Maddness`: ridge, split_metric, lut_scale, accumulate, ...
+            **options: of `hasten.matmul.Maddness`: ridge, lut_scale, accumulate, ...; `split_metric` is "output" here.
 
         Returns:
             The layer, in the training mode of `linear`.
@@ -97,7 +97,7 @@ class MaddnessLinear(MaddnessLayer):
         good = isinstance(inputs, Tensor) and inputs.ndim > 0 and inputs.shape[-1] == linear.in_features
         check(good, "MaddnessLinear.from_linear", f"inputs (..., {linear.in_features})", inputs, fix)
         rows = inputs.detach().reshape(-1, linear.in_features)
-        estimator = Maddness(ncodebooks, leaves=leaves, **options)
+        estimator = new_estimator(ncodebooks, leaves, options)
         numbers = fit_rows("MaddnessLinear.from_linear", estimator, rows, linear.weight)
         return cls.from_estimator(linear, estimator, numbers, mode=mode, round_tables=round_tables)
 
@@ -149,8 +149,8 @@ class MaddnessLinear(MaddnessLayer):
 class MaddnessConv2d(MaddnessLayer):
     """A convolution by trees and tables; make it with `from_conv`, or empty to load a state.
 
-    Its rows are patches of `channels x height x width` in that order. Codebooks are contiguous: if C divides the number
-    of channels, or the number of channels divides C, none crosses a channel group's border.
+    Its rows are patches of `channels x height x width` in that order, its codebooks contiguous parts of them: if C
+    divides the number of channels, a codebook is some whole channels.
 
     Args:
         in_channels, out_channels: channels.
@@ -214,7 +214,7 @@ class MaddnessConv2d(MaddnessLayer):
             round_tables: fine-tune with tables rounded to 8 bits in the forward pass.
             max_rows: learn from at most so many patches, drawn without replacement.
             seed: of that draw.
-            **options: of `hasten.matmul.Maddness`.
+            **options: of `hasten.matmul.Maddness`, as for `MaddnessLinear`.
 
         Returns:
             The layer, in the training mode of `conv`.
@@ -239,7 +239,7 @@ class MaddnessConv2d(MaddnessLayer):
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(max(0, inputs.shape[0] * high * wide), generator=generator)[:max_rows].sort().values
         rows = patch_rows(inputs.detach(), order, geometry)
-        estimator = Maddness(ncodebooks, leaves=leaves, **options)
+        estimator = new_estimator(ncodebooks, leaves, options)
         numbers = fit_rows("MaddnessConv2d.from_conv", estimator, rows, conv.weight.flatten(1))
         return cls.from_estimator(conv, estimator, numbers, mode=mode, round_tables=round_tables)
 

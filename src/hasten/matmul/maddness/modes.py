@@ -23,7 +23,7 @@ from .estimator import Maddness
 from .soft import LEAVES, node_dims, soft_matmul, straight_through_tables
 from .tables import LUT_SCALES, Tables, averaging, make_tables
 
-__all__ = ["INPUTS", "MODES", "MaddnessLayer", "fit_rows", "layer_options"]
+__all__ = ["INPUTS", "MODES", "MaddnessLayer", "fit_rows", "layer_options", "new_estimator"]
 
 MODES = ("exact", "finetune", "frozen")
 INPUTS = (torch.float32, torch.bfloat16, torch.float16)
@@ -116,6 +116,10 @@ class MaddnessLayer(nn.Module):
         for name, value in zip(_PARAMETERS, (thresholds, tables, log_width, offset), strict=True):
             self.register_parameter(name, nn.Parameter(value))
 
+    def _drop_exact(self) -> None:
+        self._modules.pop("exact", None)
+        self.exact = None
+
     def _train_parameters(self, on: bool) -> None:
         for name in _PARAMETERS:
             self.get_parameter(name).requires_grad_(on)
@@ -124,7 +128,8 @@ class MaddnessLayer(nn.Module):
         """Register the packed tables in place of the parameters."""
         for name in _PARAMETERS:
             self._parameters.pop(name, None)
-        self.exact, self.mode = None, "frozen"
+        self._drop_exact()
+        self.mode = "frozen"
         self.register_buffer("thresholds", thresholds.detach().clone())
         for name in ("luts", "scale", "offset"):
             self.register_buffer(name, torch.from_numpy(getattr(packed, name)).to(thresholds.device))
@@ -147,7 +152,7 @@ class MaddnessLayer(nn.Module):
             log_width = _spread(thresholds).log()
             self._set_trainable(thresholds, tables, log_width, offset)
         elif self.mode == "exact":
-            self.exact = None
+            self._drop_exact()
             self._train_parameters(True)
         self.mode = "finetune"
         return self
@@ -245,6 +250,12 @@ def fit_rows(call: str, estimator: Maddness, rows: Tensor, matrix: Tensor) -> np
           estimator.ncodebooks, fix)  # fmt: skip
     estimator.fit(numbers, matrix.detach().float().cpu().numpy().T)
     return numbers
+
+
+def new_estimator(ncodebooks: int, leaves: int, options: Mapping[str, Any]) -> Maddness:
+    """An estimator for a layer: B is known, so cuts are chosen by the product's error, unless the caller says other."""
+    given: dict[str, Any] = {"split_metric": "output", **options}
+    return Maddness(ncodebooks, leaves=leaves, **given)
 
 
 def layer_options(estimator: Maddness, round_tables: bool) -> dict[str, Any]:

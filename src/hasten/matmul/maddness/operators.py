@@ -9,10 +9,11 @@ a backward pass can be traced and run forward.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from . import kernels
 from .patches import Geometry, patch_columns
@@ -27,6 +28,9 @@ NO_GRADIENT = (
     "Call finetune_mode() on the layer to train, or run under torch.no_grad()."
 )
 
+
+_T = TypeVar("_T")
+_MEMORY: Any = WeakTensorKeyDictionary()
 
 LAYER = "Tensor x, Tensor split_dims, Tensor thresholds, Tensor luts, Tensor scale, Tensor offset"
 GEOMETRY = "int[] kernel, int[] stride, int[] dilation, int[] padding"
@@ -91,9 +95,26 @@ def _multiply(
         codes = hard_encode(rows, split_dims, thresholds)
         return torch_scan(codes, luts, scale, offset, accumulate, upcast_every)
     wide = rows.detach().float() if rows.dtype == torch.bfloat16 else rows.detach()
-    trees = Trees(split_dims.numpy(), thresholds.numpy())
-    tables = Tables(luts.numpy(), scale.numpy(), offset.numpy())
+    trees = _kept(lambda: Trees(split_dims.numpy(), thresholds.numpy()), thresholds, split_dims)
+    tables = _kept(lambda: Tables(luts.numpy(), scale.numpy(), offset.numpy()), luts, scale, offset)
     return torch.from_numpy(kernels.scan(kernels.encode(wide.numpy(), trees), tables, accumulate, upcast_every))
+
+
+def _kept(make: Callable[[], _T], *tensors: Tensor) -> _T:
+    """What `make` makes of these tensors: from memory while they live and are not written to."""
+    if any(t.is_inference() for t in tensors):  # nothing tells whether they were written to
+        return make()
+    stamp = tuple((t.data_ptr(), t._version) for t in tensors)
+    found = _MEMORY.get(tensors[0])
+    if found is None or found[0] != stamp:
+        found = _MEMORY[tensors[0]] = (stamp, make())
+    return found[1]
+
+
+def _local_dims(split_dims: Tensor) -> tuple[Tensor, Tensor]:
+    """The columns that some tree looks at, and the split dimensions as places among them."""
+    columns, places = torch.unique(split_dims, return_inverse=True)
+    return columns, places.to(torch.int32)
 
 
 @define("maddness_linear", f"({LAYER}, str accumulate, int upcast_every) -> Tensor")
@@ -134,9 +155,9 @@ def _conv2d(
 ) -> Tensor:
     geometry = _geometry(kernel, stride, dilation, padding)
     size = geometry.size(x.shape[2], x.shape[3])
-    columns, local = torch.unique(split_dims, return_inverse=True)
+    columns, local = _kept(lambda: _local_dims(split_dims), split_dims)
     rows = patch_columns(geometry.pad(x), columns, geometry, size).t()
-    out = _multiply(rows, local.to(torch.int32), thresholds, luts, scale, offset, accumulate, upcast_every)
+    out = _multiply(rows, local, thresholds, luts, scale, offset, accumulate, upcast_every)
     return out.to(x.dtype).view(x.shape[0], *size, luts.shape[0]).permute(0, 3, 1, 2).contiguous()
 
 
