@@ -25,6 +25,11 @@ _LAZY = {
     "MaddnessLinear": ".maddness.layers",
     "MaddnessConv2d": ".maddness.layers",
     "maddnessify": ".maddness.convert",
+    "progressive": ".maddness.convert",
+    "freeze": ".maddness.convert",
+    "finetune_mode": ".maddness.convert",
+    "prepare": ".maddness.convert",
+    "Budget": ".maddness.planner",
 }
 
 

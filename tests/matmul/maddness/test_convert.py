@@ -138,6 +138,22 @@ def test_other_weights_are_kept(clock):
     assert plan["0"].reason == "its weight is float64"
 
 
+def test_a_bfloat16_model(clock):
+    model, x = net().bfloat16(), images().bfloat16()
+    expected = model(x)
+    report = maddnessify(model, x, ncodebooks=8)
+    assert report.changed == ("conv", "mix")
+    assert {dtype for *_, dtype in clock} == {torch.bfloat16}
+    assert model(x).dtype == torch.bfloat16
+    assert (model(x) - expected).square().mean() < 0.6 * expected.var()
+
+
+def test_a_second_conversion_leaves_the_layers_of_the_first_alone(clock):
+    model = net()
+    model.mix = model.again = MaddnessLinear.from_linear(model.mix, torch.randn(100, 24), ncodebooks=4, mode="exact")
+    assert maddnessify(model, images(), ncodebooks=8).changed == ("conv",)
+
+
 def test_the_budget_chooses_the_number_of_codebooks(clock):
     x = images(30)
     coarse = maddnessify(net(), x, budget=0.95).plan["conv"]

@@ -401,6 +401,21 @@ def test_sums_by_torch_have_the_kernels_bits(options, ncodebooks):
     assert torch.equal(torch_scan(codes, luts, scale, offset, made.accumulate, made.upcast_every), made(x))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", MODES)
+def test_layers_on_a_gpu(mode):
+    made, x = layer(mode), rows(30)
+    expected = made(x)
+    on_gpu = copy.deepcopy(made).cuda()
+    torch.testing.assert_close(on_gpu(x.cuda()).cpu(), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(on_gpu.freeze()(x.cuda()).cpu(), made.freeze()(x))
+    _, made, images = conv(mode, padding=1)
+    torch.testing.assert_close(copy.deepcopy(made).cuda()(images.cuda()).cpu(), made(images), rtol=1e-4, atol=1e-4)
+    if mode == "finetune":
+        on_gpu.finetune_mode()(x.cuda()).sum().backward()
+        assert all(p.grad is not None and p.grad.is_cuda for p in on_gpu.parameters())
+
+
 # Bad input ------------------------------------------------------------------------------------------------------------
 
 

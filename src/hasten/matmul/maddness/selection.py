@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..._core.checks import check, near, refuse, refuse_type
 from .calibration import trace_calls
 from .measuring import measure, measure_conv2d
+from .modes import MaddnessLayer
 from .patches import geometry_of
 from .planner import Candidate, Entry, Plan, Timing
 from .soft import LEAVES
@@ -65,7 +66,9 @@ def find_layers(call: str, model: nn.Module, inputs: Any, skip: Sequence[str]) -
     """
     if isinstance(skip, str):
         raise refuse_type(call, "skip to be a sequence of names", repr(skip), f"Pass skip=({skip!r},).")
-    every = {name: m for name, m in model.named_modules() if name and isinstance(m, (nn.Linear, nn.Conv2d))}
+    done = tuple(f"{name}." for name, m in model.named_modules() if isinstance(m, MaddnessLayer))
+    modules = ((name, m) for name, m in model.named_modules() if name and not name.startswith(done))
+    every = {name: m for name, m in modules if isinstance(m, (nn.Linear, nn.Conv2d))}
     for pattern in skip:
         if pattern not in ("first", "last") and not fnmatch.filter(every, pattern):
             raise refuse(call, "skip to match layers", repr(pattern), near(pattern, ["first", "last", *every]))
