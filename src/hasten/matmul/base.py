@@ -99,6 +99,7 @@ def _as_array(call: str, name: str, value: Any) -> np.ndarray:
     torch = sys.modules.get("torch")  # a tensor can only come from somebody who has imported torch
     if torch is not None and isinstance(value, torch.Tensor):
         check(value.device.type == "cpu", call, f"{name} on the CPU", str(value.device), f"Pass {name}.cpu().")
+        check(value.layout == torch.strided, call, f"a dense {name}", str(value.layout), f"Pass {name}.to_dense().")
         value = value.detach()
         return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):

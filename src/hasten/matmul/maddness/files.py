@@ -57,6 +57,10 @@ def save(estimator: Maddness, path: str | PathLike[str], *, prototypes: bool = T
     if ready:
         tables = estimator.tables_
         arrays |= {"luts": tables.luts, "scale": tables.scale, "offset": tables.offset}
+    try:
+        _estimator(arrays, estimator.get_params(), estimator.n_features_in_)
+    except ValueError as error:
+        raise refuse("Maddness.save", "arguments that were used", f"changed ones: {error}", "Call fit again.") from None
     metadata = {
         "format": FORMAT,
         "version": VERSION,

@@ -9,7 +9,7 @@ From T[m, c, k] = <prototype k of codebook c, column m of B>, with o[m, c] = min
 
 `sum over c of luts * scale + offset` is the product, off by at most C scale / 2. The scale is float32, and entries are
 rounded for that scale, so no bit of it is lost between building and using a table. A gap of 0 makes tables of zeros
-with scale 1. Differs from the published reference, which shares one scale, a power of two, among all outputs: an output
+with scale 0: exact, also where averages are corrected by a multiple of the scale. Differs from the published reference, which shares one scale, a power of two, among all outputs: an output
 with small weights then has few steps. 32 bits keep T as float32, with scale 1 and offset 0 (or the bias).
 """
 
@@ -108,8 +108,7 @@ def make_tables(
     gap = (T.max(axis=over, keepdims=True) - low).max(axis=1, keepdims=True)  # (M or 1, 1, 1)
     steps = (1 << lut_bits) - 1
     scale = (gap / steps).astype(np.float32)
-    scale[scale == 0] = 1
-    luts = np.floor((T - low) / scale + 0.5).clip(0, steps).astype(_DTYPES[lut_bits])
+    luts = np.floor((T - low) / np.where(scale > 0, scale, np.inf) + 0.5).clip(0, steps).astype(_DTYPES[lut_bits])
     offset = np.broadcast_to(low.sum(axis=1)[:, 0], len(T)) + bias
     return Tables(luts, np.broadcast_to(scale[:, 0, 0], len(T)).copy(), offset.astype(np.float32))
 
