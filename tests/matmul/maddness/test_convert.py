@@ -56,12 +56,13 @@ def clock(monkeypatch):
     """Times as a function of the columns and codebooks: dense D microseconds, tables 2 C microseconds."""
     asked = []
 
-    def measure(rows, columns, outputs, ncodebooks, leaves, dtype):
+    def measure(rows, columns, outputs, ncodebooks, leaves, dtype, accumulate, upcast_every):
+        assert (accumulate, upcast_every) == ("exact", 16)
         asked.append((rows, columns, outputs, ncodebooks, leaves, dtype))
         return Timing(2e-6 * ncodebooks, {"float32": 1e-6 * columns, "bfloat16": 2e-6 * columns})
 
-    def measure_conv2d(shape, outputs, geometry, ncodebooks, leaves, dtype):
-        return measure(shape, shape[1] * math.prod(geometry.kernel), outputs, ncodebooks, leaves, dtype)
+    def measure_conv2d(shape, outputs, geometry, *how):
+        return measure(shape, shape[1] * math.prod(geometry.kernel), outputs, *how)
 
     monkeypatch.setattr(selection, "measure", measure)
     monkeypatch.setattr(selection, "measure_conv2d", measure_conv2d)
@@ -178,6 +179,21 @@ def test_which_dense_form_is_to_be_beaten(clock):
     plan = maddnessify(net(), images(), ncodebooks=6, against="bfloat16").plan
     assert plan["fc"].convert  # 12 microseconds against 16
     assert "bfloat16 GEMM takes 0.016 ms" in plan["fc"].reason
+
+
+def test_the_way_of_summing_is_the_one_that_is_timed_and_used(monkeypatch):
+    asked = []
+
+    def measure(*how):
+        asked.append(how[-2:])
+        return Timing(1.0, {"float32": 2.0})
+
+    monkeypatch.setattr(selection, "measure", measure)
+    monkeypatch.setattr(selection, "measure_conv2d", measure)
+    model = net()
+    maddnessify(model, images(), ncodebooks=8, accumulate="avg", upcast_every=4)
+    assert set(asked) == {("avg", 4)}
+    assert (model.conv.accumulate, model.conv.upcast_every) == ("avg", 4)
 
 
 def test_force_times_nothing(monkeypatch):
@@ -366,6 +382,9 @@ def test_a_small_network_keeps_its_accuracy():
         ({"plan": Plan(), "force": True}, ValueError, "plan or force"),
         ({"against": "fp32"}, ValueError, "a time of the dense layer in fp32"),
         ({"max_rows": 0}, ValueError, "max_rows"),
+        ({"lut_bits": 16}, ValueError, "lut_bits=8"),
+        ({"accumulate": "average"}, ValueError, "accumulate among"),
+        ({"rigde": 1.0}, TypeError, "rigde"),
     ],
 )
 def test_bad_input(clock, arguments, error, message):

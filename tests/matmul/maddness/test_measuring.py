@@ -45,6 +45,7 @@ def test_a_linear_layer_is_measured_once():
     assert all(0 < s < math.inf for s in [timing.tables, *timing.dense.values()])
     assert measure(64, 32, 16, 4) is timing
     assert measure(64, 32, 16, 8) is not timing
+    assert measure(64, 32, 16, 4, accumulate="avg") is not timing
     forget()
     assert measure(64, 32, 16, 4) is not timing
 

@@ -111,7 +111,7 @@ def maddnessify(
     """
     call = "maddnessify"
     limit = as_budget(call, NMSE if budget is None and ncodebooks is None and plan is None else budget)
-    _check_arguments(call, ncodebooks, leaves)
+    _check_arguments(call, ncodebooks, leaves, options)
     check(plan is None or not force, call, "plan or force=True", (plan, force), "Leave one out.")
     check(limit.time is None or not force, call, "a target of time or force=True", limit, "Leave one out.")
     batches = batches_of(call, calibration)
@@ -120,7 +120,8 @@ def maddnessify(
     if plan is not None:
         every = wanted = follow(call, plan, found)
     else:
-        every = candidates_of(found, ncodebooks, leaves, timed=not force)
+        summed = {name: options[name] for name in ("accumulate", "upcast_every") if name in options}
+        every = candidates_of(found, ncodebooks, leaves, timed=not force, **summed)
         wanted = [candidate for candidate in every if force or pays(candidate, against)]
     fitted: dict[Setting, _Fitted] = {}
     if wanted:
@@ -184,7 +185,7 @@ def progressive(
     Source: arXiv:2106.10860, arXiv:2311.10207.
     """
     call = "progressive"
-    _check_arguments(call, ncodebooks, leaves)
+    _check_arguments(call, ncodebooks, leaves, options)
     whole(call, "per_stage", per_stage, low=1)
     if not callable(finetune):
         raise refuse_type(call, "a function finetune(model)", finetune, "Pass lambda model: None to train later.")
@@ -384,7 +385,9 @@ def _switch(model: nn.Module, call: str, switch: Callable[[MaddnessLayer], Any],
     return tuple(names)
 
 
-def _check_arguments(call: str, ncodebooks: int | None, leaves: int) -> None:
+def _check_arguments(call: str, ncodebooks: int | None, leaves: int, options: Mapping[str, Any]) -> None:
     if ncodebooks is not None:
         whole(call, "ncodebooks", ncodebooks, low=1)
     check(leaves in LEAVES, call, f"leaves among {LEAVES}", leaves, "Pass leaves=16.")
+    estimator = new_estimator(1, leaves, options)  # refuses what it does not take, before anything is timed
+    check(estimator.lut_bits == 8, call, "lut_bits=8", estimator.lut_bits, "Layers hold tables of 8 bits.")

@@ -31,6 +31,8 @@ PRODUCTS = 1 << 29  # and at most so many multiplications
 ROUNDS = 7
 ROUND = 1e-3  # seconds of one function in one round, at least
 
+How = tuple[torch.dtype, str, int, int]  # dtype, accumulate, upcast_every, threads
+
 
 def interleave(
     functions: Mapping[str, Callable[[], Any]],
@@ -76,6 +78,8 @@ def measure(
     ncodebooks: int,
     leaves: int = 16,
     dtype: torch.dtype = torch.float32,
+    accumulate: str = "exact",
+    upcast_every: int = 16,
 ) -> Timing:
     """Time a linear layer and its tables.
 
@@ -85,6 +89,7 @@ def measure(
         outputs: M.
         ncodebooks, leaves: C and K.
         dtype: of the rows that the tables are given.
+        accumulate, upcast_every: how the tables are summed, as for `Maddness`.
 
     Returns:
         Seconds of a call; `dense` holds float32, bfloat16 and, where oneDNN has it, int8. The same question is
@@ -94,7 +99,8 @@ def measure(
         ValueError: sizes below 1, or more codebooks than columns.
     """
     _check_sizes("measure", rows, columns, outputs, ncodebooks, leaves)
-    return _measure(rows, columns, outputs, ncodebooks, leaves, dtype, torch.get_num_threads())
+    how = (dtype, accumulate, upcast_every, torch.get_num_threads())
+    return _measure(rows, columns, outputs, ncodebooks, leaves, how)
 
 
 def measure_conv2d(
@@ -104,6 +110,8 @@ def measure_conv2d(
     ncodebooks: int,
     leaves: int = 16,
     dtype: torch.dtype = torch.float32,
+    accumulate: str = "exact",
+    upcast_every: int = 16,
 ) -> Timing:
     """Time a convolution and its tables.
 
@@ -113,6 +121,7 @@ def measure_conv2d(
         geometry: of the convolution.
         ncodebooks, leaves: C and K.
         dtype: of the images that the tables are given.
+        accumulate, upcast_every: how the tables are summed, as for `Maddness`.
 
     Returns:
         As `measure`; there is no int8 here.
@@ -122,7 +131,8 @@ def measure_conv2d(
     """
     columns = shape[1] * geometry.kernel[0] * geometry.kernel[1]
     _check_sizes("measure_conv2d", shape[0], columns, outputs, ncodebooks, leaves)
-    return _measure_conv2d(tuple(shape), outputs, geometry, ncodebooks, leaves, dtype, torch.get_num_threads())
+    how = (dtype, accumulate, upcast_every, torch.get_num_threads())
+    return _measure_conv2d(tuple(shape), outputs, geometry, ncodebooks, leaves, how)
 
 
 def forget() -> None:
@@ -132,16 +142,14 @@ def forget() -> None:
 
 
 @functools.cache
-def _measure(
-    rows: int, columns: int, outputs: int, ncodebooks: int, leaves: int, dtype: torch.dtype, threads: int
-) -> Timing:
+def _measure(rows: int, columns: int, outputs: int, ncodebooks: int, leaves: int, how: How) -> Timing:
     timed = max(1, min(rows, ROWS, max(256, PRODUCTS // (columns * outputs))))
     g = torch.Generator().manual_seed(0)
     x, weight = torch.randn(timed, columns, generator=g), torch.randn(outputs, columns, generator=g)
-    narrow, narrow_weight, given = x.bfloat16(), weight.bfloat16(), x.to(dtype)
+    narrow, narrow_weight, given = x.bfloat16(), weight.bfloat16(), x.to(how[0])
     layer = _random_layer(columns, outputs, ncodebooks, leaves, g)
     functions: dict[str, Callable[[], Any]] = {
-        "tables": lambda: maddness_linear(given, *layer),
+        "tables": lambda: maddness_linear(given, *layer, how[1], how[2]),
         "float32": lambda: F.linear(x, weight),
         "bfloat16": lambda: F.linear(narrow, narrow_weight),
     }
@@ -158,8 +166,7 @@ def _measure_conv2d(
     geometry: Geometry,
     ncodebooks: int,
     leaves: int,
-    dtype: torch.dtype,
-    threads: int,
+    how: How,
 ) -> Timing:
     columns = shape[1] * geometry.kernel[0] * geometry.kernel[1]
     pixels = max(1, geometry.size(shape[2], shape[3])[0] * geometry.size(shape[2], shape[3])[1])
@@ -167,10 +174,10 @@ def _measure_conv2d(
     g = torch.Generator().manual_seed(0)
     x = torch.randn(timed, *shape[1:], generator=g)
     weight = torch.randn(outputs, shape[1], *geometry.kernel, generator=g)
-    narrow, narrow_weight, given = x.bfloat16(), weight.bfloat16(), x.to(dtype)
+    narrow, narrow_weight, given = x.bfloat16(), weight.bfloat16(), x.to(how[0])
     layer = _random_layer(columns, outputs, ncodebooks, leaves, g)
     functions = {
-        "tables": lambda: maddness_conv2d(given, *layer, geometry),
+        "tables": lambda: maddness_conv2d(given, *layer, geometry, how[1], how[2]),
         "float32": lambda: _convolve(x, weight, geometry),
         "bfloat16": lambda: _convolve(narrow, narrow_weight, geometry),
     }

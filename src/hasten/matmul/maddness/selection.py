@@ -105,7 +105,15 @@ def _skipped(name: str, called: Sequence[str], skip: Sequence[str]) -> str:
     return "it is to be skipped" if any(fnmatch.fnmatchcase(name, pattern) for pattern in skip) else ""
 
 
-def candidates_of(found: Selection, ncodebooks: int | None, leaves: int, *, timed: bool) -> list[Candidate]:
+def candidates_of(
+    found: Selection,
+    ncodebooks: int | None,
+    leaves: int,
+    *,
+    timed: bool,
+    accumulate: str = "exact",
+    upcast_every: int = 16,
+) -> list[Candidate]:
     """All settings of all layers that can be replaced.
 
     Args:
@@ -114,6 +122,7 @@ def candidates_of(found: Selection, ncodebooks: int | None, leaves: int, *, time
         ncodebooks: C, or None for 4, 8, ..., 128 as far as there are columns.
         leaves: K.
         timed: measure the layers and their tables.
+        accumulate, upcast_every: how the tables are summed.
     """
     made = []
     for name, module in list(found.layers.items()):
@@ -129,23 +138,24 @@ def candidates_of(found: Selection, ncodebooks: int | None, leaves: int, *, time
             del found.layers[name]
             continue
         for number in numbers:
-            timing = _time(module, found.calls[name], number, leaves) if timed else None
+            timing = _time(module, found.calls[name], number, leaves, accumulate, upcast_every) if timed else None
             made.append(Candidate(name, type(module).__name__, number, leaves, timing))
     return made
 
 
-def _time(module: nn.Module, calls: Shapes, ncodebooks: int, leaves: int) -> Timing:
+def _time(module: nn.Module, calls: Shapes, ncodebooks: int, leaves: int, accumulate: str, upcast_every: int) -> Timing:
     """Times of all calls of a forward pass together."""
     timings = []
     for shape, dtype in calls:
+        how = (ncodebooks, leaves, dtype, accumulate, upcast_every)
         if isinstance(module, nn.Conv2d):
             batch, channels, height, width = shape if len(shape) == 4 else (1, *shape)
             size, geometry = (batch, channels, height, width), geometry_of(module)
-            timings.append(measure_conv2d(size, module.out_channels, geometry, ncodebooks, leaves, dtype))
+            timings.append(measure_conv2d(size, module.out_channels, geometry, *how))
         else:
             assert isinstance(module, nn.Linear)
             rows = max(1, torch.Size(shape[:-1]).numel())
-            timings.append(measure(rows, module.in_features, module.out_features, ncodebooks, leaves, dtype))
+            timings.append(measure(rows, module.in_features, module.out_features, *how))
     dense = {name: sum(t.dense[name] for t in timings) for name in timings[0].dense}
     return Timing(sum(t.tables for t in timings), dense)
 
