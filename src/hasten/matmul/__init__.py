@@ -28,6 +28,7 @@ _LAZY = {
     "progressive": ".maddness.convert",
     "freeze": ".maddness.convert",
     "finetune_mode": ".maddness.convert",
+    "parameter_groups": ".maddness.convert",
     "prepare": ".maddness.convert",
     "Budget": ".maddness.planner",
 }

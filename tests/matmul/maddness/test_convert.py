@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hasten._core.surgery import NoEffectWarning
 from hasten.matmul.maddness import convert, selection
-from hasten.matmul.maddness.convert import finetune_mode, freeze, maddnessify, prepare, progressive
+from hasten.matmul.maddness.convert import finetune_mode, freeze, maddnessify, parameter_groups, prepare, progressive
 from hasten.matmul.maddness.layers import MaddnessConv2d, MaddnessLinear
 from hasten.matmul.maddness.planner import Budget, Entry, Plan, Timing
 
@@ -263,6 +263,23 @@ def test_freezing_opening_and_loading(clock):
         prepare(net(), net().state_dict())
     with pytest.raises(ValueError, match="a linear or convolution layer 'again'"):
         prepare(nn.Sequential(), model.state_dict())
+    exact = nn.Sequential(MaddnessLinear.from_linear(nn.Linear(8, 8), torch.randn(40, 8), ncodebooks=2, mode="exact"))
+    with pytest.raises(ValueError, match="got one of mode 'exact'"):
+        prepare(nn.Sequential(nn.Linear(8, 8)), exact.state_dict())
+
+
+def test_groups_of_parameters(clock):
+    model = net()
+    assert [len(group["params"]) for group in parameter_groups(model, 0.1)] == [len(list(model.parameters()))]
+    maddnessify(model, images(), ncodebooks=8)
+    frozen = len(list(model.parameters()))
+    finetune_mode(model)
+    model.conv.log_width.requires_grad_(False)
+    fast, slow = parameter_groups(model, 0.1, thresholds=0.2)
+    assert (len(fast["params"]), len(slow["params"])) == (frozen + 4, 3)
+    assert (fast["lr"], slow["lr"], slow["weight_decay"]) == (0.1, pytest.approx(0.02), 0.0)
+    with pytest.raises(ValueError, match="lr of at least 0"):
+        parameter_groups(model, -1.0)
 
 
 # Progressive ----------------------------------------------------------------------------------------------------------
@@ -333,9 +350,7 @@ def test_a_small_network_keeps_its_accuracy():
     train, test = order[:1400], order[1400:]
 
     def fit(model: nn.Module, epochs: int, lr: float) -> None:
-        slow = [p for n, p in model.named_parameters() if "thresholds" in n or "log_width" in n]
-        fast = [p for n, p in model.named_parameters() if "thresholds" not in n and "log_width" not in n]
-        optimizer = torch.optim.Adam([{"params": fast}, {"params": slow, "lr": lr / 10}] if slow else fast, lr=lr)
+        optimizer = torch.optim.Adam(parameter_groups(model, lr))
         model.train()
         for _ in range(epochs):
             for batch in train[torch.randperm(len(train))].split(100):

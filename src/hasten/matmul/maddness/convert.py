@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..._core import rng
-from ..._core.checks import check, refuse, refuse_type, whole
+from ..._core.checks import check, finite, refuse, refuse_type, whole
 from ..._core.surgery import NoEffectWarning, Report, replace_modules
 from ..base import nmse
 from .calibration import batches_of, collect
@@ -34,7 +34,7 @@ from .planner import Budget, Candidate, Entry, Plan, as_budget, decide
 from .selection import candidates_of, find_layers, follow, pays
 from .soft import LEAVES
 
-__all__ = ["MaddnessReport", "finetune_mode", "freeze", "maddnessify", "prepare", "progressive"]
+__all__ = ["MaddnessReport", "finetune_mode", "freeze", "maddnessify", "parameter_groups", "prepare", "progressive"]
 
 NMSE = 0.05  # budget where the caller names neither budget nor ncodebooks
 HELD_OUT = 5  # one row in so many is kept for the error
@@ -159,7 +159,7 @@ def progressive(
         model: in evaluation mode; it is in evaluation mode again at the end.
         calibration: as for `maddnessify`, read once for each stage (a list or a loader, no generator).
         finetune: called as `finetune(model)` after each stage; it trains as long as it likes and builds its own
-            optimizer (parameters are new in each stage). Give thresholds a smaller learning rate than tables.
+            optimizer (parameters are new in each stage), best with `parameter_groups(model, lr)`.
         ncodebooks, leaves: C and K of all layers, where no plan says otherwise.
         skip: layers to spare, as for `maddnessify`.
         plan: which layers, with which C and K, as `maddnessify(...).plan` has decided.
@@ -245,6 +245,36 @@ def finetune_mode(model: nn.Module) -> tuple[str, ...]:
     return _switch(model, "finetune_mode", MaddnessLayer.finetune_mode, "finetune")
 
 
+def parameter_groups(model: nn.Module, lr: float, *, thresholds: float = 0.1) -> list[dict[str, Any]]:
+    """Groups for an optimizer that fine-tunes: trees move more slowly than everything else, and never decay.
+
+    Args:
+        model: with table layers in mode "finetune".
+        lr: learning rate of tables, offsets and all other parameters that train.
+        thresholds: learning rate of thresholds and widths as a share of `lr`, at least 0.
+
+    Returns:
+        Two groups (one, if no layer has trees to train); the second has `weight_decay=0`.
+
+    Raises:
+        ValueError: a rate below 0.
+
+    >>> layer = MaddnessLinear(16, 4, ncodebooks=4)
+    >>> [(len(group["params"]), group["lr"]) for group in parameter_groups(layer, 1.0, thresholds=0.5)]
+    [(2, 1.0), (2, 0.5)]
+    """
+    call = "parameter_groups"
+    check(finite(call, "lr", lr) >= 0, call, "lr of at least 0", lr, "Pass lr=1e-3.")
+    check(finite(call, "thresholds", thresholds) >= 0, call, "thresholds of at least 0", thresholds, "Pass 0.1.")
+    layers = [module for module in model.modules() if isinstance(module, MaddnessLayer) and module.mode == "finetune"]
+    slow = [layer.get_parameter(name) for layer in layers for name in ("thresholds", "log_width")]
+    slow = [parameter for parameter in slow if parameter.requires_grad]
+    apart = set(map(id, slow))
+    fast = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
+    groups: list[dict[str, Any]] = [{"params": fast, "lr": lr}]
+    return [*groups, {"params": slow, "lr": lr * thresholds, "weight_decay": 0.0}] if slow else groups
+
+
 def prepare(model: nn.Module, state: Mapping[str, Tensor], **options: Any) -> Report:
     """Put empty table layers where a saved state has some, so that `model.load_state_dict(state)` works.
 
@@ -276,6 +306,9 @@ def prepare(model: nn.Module, state: Mapping[str, Tensor], **options: Any) -> Re
         if not isinstance(modules.get(name), (nn.Linear, nn.Conv2d)):
             got = type(modules[name]).__name__ if name in modules else "none"
             raise refuse("prepare", f"a linear or convolution layer {name!r}", got, "Pass the model as it was before.")
+        if any(key.startswith(f"{name}.exact.") for key in state):
+            fix = "Call finetune_mode(model) or freeze(model) before saving."
+            raise refuse("prepare", f"a fine-tuned or frozen state of {name!r}", "one of mode 'exact'", fix)
 
     def make(name: str, module: nn.Module) -> nn.Module | None:
         if name not in names:
