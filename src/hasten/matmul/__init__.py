@@ -26,10 +26,10 @@ _LAZY = {
     "MaddnessConv2d": ".maddness.layers",
     "maddnessify": ".maddness.convert",
     "progressive": ".maddness.convert",
-    "freeze": ".maddness.convert",
-    "finetune_mode": ".maddness.convert",
-    "parameter_groups": ".maddness.convert",
-    "prepare": ".maddness.convert",
+    "freeze": ".maddness.models",
+    "finetune_mode": ".maddness.models",
+    "parameter_groups": ".maddness.models",
+    "prepare": ".maddness.models",
     "Budget": ".maddness.planner",
 }
 

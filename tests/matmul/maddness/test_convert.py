@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from hasten._core.surgery import NoEffectWarning
 from hasten.matmul.maddness import convert, selection
-from hasten.matmul.maddness.convert import finetune_mode, freeze, maddnessify, parameter_groups, prepare, progressive
+from hasten.matmul.maddness.convert import maddnessify, progressive
 from hasten.matmul.maddness.layers import MaddnessConv2d, MaddnessLinear
+from hasten.matmul.maddness.models import finetune_mode, freeze, parameter_groups, prepare
 from hasten.matmul.maddness.planner import Budget, Entry, Plan, Timing
 
 
@@ -363,17 +364,18 @@ def test_a_small_network_keeps_its_accuracy():
             return float((model.eval()(x[test]).argmax(1) == y[test]).float().mean())
 
     model = Digits()
-    fit(model, 16, 5e-3)
+    fit(model, 14, 5e-3)
     dense, plain = accuracy(model), copy.deepcopy(model)
     assert dense > 0.93
-    options = {"ncodebooks": 16, "max_rows": 2000}
+    options = {"ncodebooks": 16, "max_rows": 1200}
     maddnessify(plain, x[train[:400]], force=True, **options)
-    report = progressive(model, [x[train[:400]]], lambda m: fit(m, 4, 5e-3), **options)
+    report = progressive(model, [x[train[:400]]], lambda m: fit(m, 3, 5e-3), **options)
     assert report.changed == ("conv2", "fc1")
     soft = accuracy(model)
     freeze(model)
     frozen = accuracy(model)
     assert frozen == pytest.approx(soft, abs=0.005)
+    print(dense, frozen, accuracy(plain))
     assert frozen > dense - 0.06
     assert frozen > accuracy(plain) + 0.05
 
