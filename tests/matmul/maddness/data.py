@@ -34,9 +34,9 @@ def random_trees(ncodebooks, leaves, n_features, seed=0):
 
 @cache
 def images():
-    """5000 training and 2000 test images of Fashion-MNIST, (N, 784) float32 in [0, 1], and their labels."""
+    """2500 training and 1000 test images of Fashion-MNIST, (N, 784) float32 in [0, 1], and their labels."""
     with np.load(IMAGES) as found:
-        parts = (found["x_train"][:5000], found["x_test"][:2000], found["y_train"][:5000], found["y_test"][:2000])
+        parts = (found["x_train"][:2500], found["x_test"][:1000], found["y_train"][:2500], found["y_test"][:1000])
     train, test, *labels = parts
     return (train.reshape(-1, 784) / np.float32(255), test.reshape(-1, 784) / np.float32(255), *labels)
 

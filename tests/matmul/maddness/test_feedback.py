@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.matmul import reference
+from tests.matmul.maddness.data import rows_like_activations
 
 from hasten.matmul.maddness import learn_trees
 from hasten.matmul.maddness.feedback import DIRECTIONS, Feedback, leading, pair_counts
-from tests.matmul import reference
-from tests.matmul.maddness.data import rows_like_activations
 
 
 @pytest.mark.parametrize("weighted", [False, True])

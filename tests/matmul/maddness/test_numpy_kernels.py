@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.matmul import reference
+from tests.matmul.maddness.data import random_trees
 
 from hasten.matmul.maddness import averaging, kernels, make_tables
 from hasten.matmul.maddness.numpy_kernels import ROWS, encode, scan
-from tests.matmul import reference
-from tests.matmul.maddness.data import random_trees
 
 SIZES = (0, 1, 15, 16, 17, 31, 33)
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.matmul import reference
+from tests.matmul.maddness.data import rows_like_activations
 
 from hasten.matmul.maddness import learn_trees
 from hasten.matmul.maddness.prototypes import (
@@ -17,8 +19,6 @@ from hasten.matmul.maddness.prototypes import (
     ridge_prototypes,
 )
 from hasten.matmul.maddness.trees import spans
-from tests.matmul import reference
-from tests.matmul.maddness.data import rows_like_activations
 
 
 def counted(A, codes, leaves=16, weight=None):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tests.matmul import reference
 
 from hasten.matmul.maddness.splits import Buckets, best_cut, best_threshold, cut_buckets
-from tests.matmul import reference
 
 FEW = st.integers(-3, 3).map(np.float32)  # many ties
 ANY = st.floats(-1e6, 1e6, width=32).map(np.float32)

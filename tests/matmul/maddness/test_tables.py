@@ -14,7 +14,9 @@ BITS = pytest.mark.parametrize("bits", [8, 16])
 SCALES = pytest.mark.parametrize("lut_scale", LUT_SCALES)
 
 
-@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 5), st.sampled_from([8, 16]), st.sampled_from(LUT_SCALES))
+@given(
+    st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 5), st.sampled_from([8, 16]), st.sampled_from(LUT_SCALES)
+)
 def test_entries_are_off_by_half_a_step(seed, m, c, bits, lut_scale):
     generator = np.random.default_rng(seed)
     T = generator.standard_normal((m, c, 16)) * 10.0 ** generator.integers(-6, 6, (m, 1, 1)) + generator.normal()

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.matmul import reference
+from tests.matmul.maddness.data import random_trees, rows_like_activations
 
 from hasten.matmul.maddness import Trees, learn_trees, numpy_kernels
 from hasten.matmul.maddness.trees import spans
-from tests.matmul import reference
-from tests.matmul.maddness.data import random_trees, rows_like_activations
 
 CUBE = np.array(list(itertools.product([0, 1], repeat=4)), np.float32)  # row k: the bits of k, the highest first
 

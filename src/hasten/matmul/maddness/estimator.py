@@ -261,7 +261,9 @@ class Maddness(ApproxMatmul):
         own, got = (self.trees_.ncodebooks, self.trees_.leaves), (codes.ncodebooks, codes.leaves)
         check(own == got, "Maddness.matmul", f"codes of {own} codebooks and leaves", got, "Encode with this estimator.")
         fits = self.accumulate == "exact" or self.tables_.bits == 8
-        check(fits, "Maddness.matmul", 'tables of 8 bits with accumulate="avg"', self.tables_.luts, "Call set_B(B) again.")
+        check(
+            fits, "Maddness.matmul", 'tables of 8 bits with accumulate="avg"', self.tables_.luts, "Call set_B(B) again."
+        )
         return kernels.scan(codes, self.tables_, self.accumulate, self.upcast_every)
 
     def _cost(self, n: int) -> Cost:

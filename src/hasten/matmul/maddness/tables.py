@@ -9,8 +9,11 @@ From T[m, c, k] = <prototype k of codebook c, column m of B>, with o[m, c] = min
 
 `sum over c of luts * scale + offset` is the product, off by at most C scale / 2. The scale is float32, and entries are
 rounded for that scale, so no bit of it is lost between building and using a table. A gap of 0 makes tables of zeros
-with scale 0: exact, also where averages are corrected by a multiple of the scale. Differs from the published reference, which shares one scale, a power of two, among all outputs: an output
-with small weights then has few steps. 32 bits keep T as float32, with scale 1 and offset 0 (or the bias).
+with scale 0, which is exact, also where a multiple of the scale corrects averages. 32 bits keep T as float32, with
+scale 1 and offset 0 (or the bias).
+
+Differs from the published reference, which shares one scale, a power of two, among all outputs: an output with small
+weights then has few steps.
 """
 
 from __future__ import annotations
