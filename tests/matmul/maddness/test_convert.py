@@ -375,7 +375,6 @@ def test_a_small_network_keeps_its_accuracy():
     freeze(model)
     frozen = accuracy(model)
     assert frozen == pytest.approx(soft, abs=0.005)
-    print(dense, frozen, accuracy(plain))
     assert frozen > dense - 0.06
     assert frozen > accuracy(plain) + 0.05
 
