@@ -3,7 +3,7 @@
 Registered with shapes for tracing, so torch.compile and torch.export keep them as one node each. On the CPU they call
 the compiled kernels (or their NumPy definition); elsewhere the same numbers come from gathers of torch. A backward
 pass through one raises: packed tables hold nothing to train. The error is an operator of its own, so that a graph with
-a backward pass can be traced and run forward.
+a backward pass can be traced and run forward. A process that loads an exported program must import this module first.
 """
 
 from __future__ import annotations
