@@ -25,6 +25,12 @@ _LAZY = {
     "MaddnessLinear": ".maddness.layers",
     "MaddnessConv2d": ".maddness.layers",
     "maddnessify": ".maddness.convert",
+    "progressive": ".maddness.convert",
+    "freeze": ".maddness.models",
+    "finetune_mode": ".maddness.models",
+    "parameter_groups": ".maddness.models",
+    "prepare": ".maddness.models",
+    "Budget": ".maddness.planner",
 }
 
 

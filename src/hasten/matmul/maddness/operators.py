@@ -1,0 +1,301 @@
+"""Frozen layers as operators of torch: `hasten::maddness_linear` and `hasten::maddness_conv2d`.
+
+Registered with shapes for tracing, so torch.compile and torch.export keep them as one node each. On the CPU they call
+the compiled kernels (or their NumPy definition); elsewhere the same numbers come from gathers of torch. A backward
+pass through one raises: packed tables hold nothing to train. The error is an operator of its own, so that a graph with
+a backward pass can be traced and run forward. A process that loads an exported program must import this module first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from . import kernels
+from .patches import Geometry, patch_columns
+from .soft import define, hard_encode
+from .tables import Tables, averaging
+from .trees import Trees
+
+__all__ = ["maddness_conv2d", "maddness_linear", "torch_scan"]
+
+NO_GRADIENT = (
+    "MaddnessLinear/MaddnessConv2d: expected a backward pass through trainable tables, got frozen ones. "
+    "Call finetune_mode() on the layer to train, or run under torch.no_grad()."
+)
+
+
+_T = TypeVar("_T")
+_MEMORY: Any = WeakTensorKeyDictionary()
+
+LAYER = "Tensor x, Tensor split_dims, Tensor thresholds, Tensor luts, Tensor scale, Tensor offset"
+GEOMETRY = "int[] kernel, int[] stride, int[] dilation, int[] padding"
+
+
+def torch_scan(
+    codes: Tensor,  # (N, C) int64
+    luts: Tensor,  # (M, C, K) uint8
+    scale: Tensor,  # (M,) float32
+    offset: Tensor,  # (M,) float32
+    accumulate: str = "exact",
+    upcast_every: int = 16,
+) -> Tensor:
+    """Sums of the tables' entries by gathers, on any device: the bits that `numpy_kernels.scan` defines.
+
+    Args:
+        codes: leaves.
+        luts: packed tables.
+        scale, offset: of each output.
+        accumulate: "exact", or "avg" for rounded averages of pairs.
+        upcast_every: U of "avg".
+
+    Returns:
+        (N, M) float32.
+
+    >>> luts = torch.tensor([[[1, 2], [10, 20]]], dtype=torch.uint8)
+    >>> torch_scan(torch.tensor([[1, 0]]), luts, torch.tensor([0.5]), torch.tensor([3.0])).tolist()
+    [[9.0]]
+    """
+    codebooks = luts.shape[1]
+    rows = luts.permute(1, 2, 0)  # (C, K, M)
+    if accumulate == "exact":
+        total = torch.zeros(codes.shape[0], luts.shape[0], dtype=torch.int32, device=codes.device)
+        for c in range(codebooks):
+            total += rows[c][codes[:, c]]
+        return total.float() * scale + offset
+    group, padded, bias = averaging(codebooks, upcast_every)
+    total = torch.zeros(codes.shape[0], luts.shape[0], dtype=torch.int32, device=codes.device)
+    for start in range(0, padded, group):
+        values = [
+            rows[c][codes[:, c]].int() if c < codebooks else torch.zeros_like(total)
+            for c in range(start, start + group)
+        ]
+        while len(values) > 1:
+            values = [(a + b + 1) >> 1 for a, b in zip(values[::2], values[1::2], strict=True)]
+        total += values[0]
+    return total.float() * (scale * group) + (offset - scale * bias)
+
+
+def _multiply(
+    rows: Tensor,  # (N, U), any strides
+    split_dims: Tensor,
+    thresholds: Tensor,
+    luts: Tensor,
+    scale: Tensor,
+    offset: Tensor,
+    accumulate: str,
+    upcast_every: int,
+) -> Tensor:
+    """Encode and scan: (N, M) float32, by the compiled kernels where they can reach."""
+    if rows.device.type != "cpu":
+        codes = hard_encode(rows, split_dims, thresholds)
+        return torch_scan(codes, luts, scale, offset, accumulate, upcast_every)
+    wide = rows.detach().float() if rows.dtype == torch.bfloat16 else rows.detach()
+    trees = _kept(lambda: Trees(split_dims.numpy(), thresholds.numpy()), thresholds, split_dims)
+    tables = _kept(lambda: Tables(luts.numpy(), scale.numpy(), offset.numpy()), luts, scale, offset)
+    return torch.from_numpy(kernels.scan(kernels.encode(wide.numpy(), trees), tables, accumulate, upcast_every))
+
+
+def _kept(make: Callable[[], _T], *tensors: Tensor) -> _T:
+    """What `make` makes of these tensors: from memory while they live and are not written to."""
+    if any(t.is_inference() for t in tensors):  # nothing tells whether they were written to
+        return make()
+    stamp = tuple((t.data_ptr(), t._version) for t in tensors)
+    found = _MEMORY.get(tensors[0])
+    if found is None or found[0] != stamp:
+        found = _MEMORY[tensors[0]] = (stamp, make())
+    return found[1]
+
+
+def _local_dims(split_dims: Tensor) -> tuple[Tensor, Tensor]:
+    """The columns that some tree looks at, and the split dimensions as places among them."""
+    columns, places = torch.unique(split_dims, return_inverse=True)
+    return columns, places.to(torch.int32)
+
+
+@define("maddness_linear", f"({LAYER}, str accumulate, int upcast_every) -> Tensor")
+def _linear(
+    x: Tensor,
+    split_dims: Tensor,
+    thresholds: Tensor,
+    luts: Tensor,
+    scale: Tensor,
+    offset: Tensor,
+    accumulate: str,
+    upcast_every: int,
+) -> Tensor:
+    rows = x.reshape(-1, x.shape[-1])
+    out = _multiply(rows, split_dims, thresholds, luts, scale, offset, accumulate, upcast_every)
+    return out.to(x.dtype).view(*x.shape[:-1], luts.shape[0])
+
+
+@torch.library.register_fake("hasten::maddness_linear")
+def _linear_shape(x: Tensor, split_dims: Tensor, thresholds: Tensor, luts: Tensor, *others: Any) -> Tensor:
+    return x.new_empty(*x.shape[:-1], luts.shape[0])
+
+
+@define("maddness_conv2d", f"({LAYER}, {GEOMETRY}, str accumulate, int upcast_every) -> Tensor")
+def _conv2d(
+    x: Tensor,
+    split_dims: Tensor,
+    thresholds: Tensor,
+    luts: Tensor,
+    scale: Tensor,
+    offset: Tensor,
+    kernel: list[int],
+    stride: list[int],
+    dilation: list[int],
+    padding: list[int],
+    accumulate: str,
+    upcast_every: int,
+) -> Tensor:
+    geometry = _geometry(kernel, stride, dilation, padding)
+    size = geometry.size(x.shape[2], x.shape[3])
+    columns, local = _kept(lambda: _local_dims(split_dims), split_dims)
+    rows = patch_columns(geometry.pad(x), columns, geometry, size).t()
+    out = _multiply(rows, local, thresholds, luts, scale, offset, accumulate, upcast_every)
+    return out.to(x.dtype).view(x.shape[0], *size, luts.shape[0]).permute(0, 3, 1, 2).contiguous()
+
+
+@torch.library.register_fake("hasten::maddness_conv2d")
+def _conv2d_shape(
+    x: Tensor,
+    split_dims: Tensor,
+    thresholds: Tensor,
+    luts: Tensor,
+    scale: Tensor,
+    offset: Tensor,
+    kernel: list[int],
+    stride: list[int],
+    dilation: list[int],
+    padding: list[int],
+    *others: Any,
+) -> Tensor:
+    size = _geometry(kernel, stride, dilation, padding).size(x.shape[2], x.shape[3])
+    return x.new_empty(x.shape[0], luts.shape[0], *size)
+
+
+def _geometry(kernel: list[int], stride: list[int], dilation: list[int], padding: list[int]) -> Geometry:
+    return Geometry(
+        (kernel[0], kernel[1]),
+        (stride[0], stride[1]),
+        (dilation[0], dilation[1]),
+        (padding[0], padding[1], padding[2], padding[3]),
+    )
+
+
+@define("maddness_no_gradient", "(Tensor grad) -> Tensor")
+def _no_gradient(grad: Tensor) -> Tensor:
+    raise RuntimeError(NO_GRADIENT)
+
+
+@torch.library.register_fake("hasten::maddness_no_gradient")
+def _no_gradient_shape(grad: Tensor) -> Tensor:
+    return torch.empty_like(grad)
+
+
+def _refuse_gradient(inputs: int) -> Callable[..., tuple[Tensor | None, ...]]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (torch.ops.hasten.maddness_no_gradient(grad).new_empty(ctx.shape), *[None] * (inputs - 1))
+
+    return backward
+
+
+def _keep_shape(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.shape = inputs[0].shape
+
+
+torch.library.register_autograd("hasten::maddness_linear", _refuse_gradient(8), setup_context=_keep_shape)
+torch.library.register_autograd("hasten::maddness_conv2d", _refuse_gradient(12), setup_context=_keep_shape)
+
+
+def _refuse_onnx(call: str) -> None:
+    if torch.onnx.is_in_onnx_export():
+        fix = "Use torch.export, or export the model before it is frozen tables (mode 'exact')."
+        raise RuntimeError(f"{call}: expected an export that keeps custom operators, got ONNX, which has none. {fix}")
+
+
+def maddness_linear(
+    x: Tensor,  # (..., D)
+    split_dims: Tensor,  # (C, L) int32
+    thresholds: Tensor,  # (C, K - 1) float32
+    luts: Tensor,  # (M, C, K) uint8
+    scale: Tensor,  # (M,) float32
+    offset: Tensor,  # (M,) float32
+    accumulate: str = "exact",
+    upcast_every: int = 16,
+) -> Tensor:
+    """Multiply rows by packed tables: `scale * sum of bytes + offset`, as the operator `hasten::maddness_linear`.
+
+    Args:
+        x: rows, float32, bfloat16 or float16 (widened exactly), any leading dimensions and strides.
+        split_dims, thresholds: the trees.
+        luts, scale, offset: the tables.
+        accumulate: "exact" or "avg".
+        upcast_every: U of "avg".
+
+    Returns:
+        (..., M), the dtype of `x`; float32 results are rounded to it last.
+
+    Raises:
+        TypeError: another dtype.
+        ValueError: a split dimension outside of `x`.
+        RuntimeError: under ONNX export; in the backward pass.
+
+    Source: arXiv:2106.10860.
+
+    >>> dims, thresholds = torch.zeros(1, 4, dtype=torch.int32), torch.zeros(1, 15)
+    >>> luts = torch.arange(16, dtype=torch.uint8).view(1, 1, 16)
+    >>> maddness_linear(torch.tensor([[-1.0], [1.0]]), dims, thresholds, luts, torch.ones(1), torch.ones(1)).tolist()
+    [[1.0], [16.0]]
+    """
+    _refuse_onnx("maddness_linear")
+    out = torch.ops.hasten.maddness_linear(x, split_dims, thresholds, luts, scale, offset, accumulate, upcast_every)
+    return cast(Tensor, out)
+
+
+def maddness_conv2d(
+    x: Tensor,  # (batch, channels, height, width)
+    split_dims: Tensor,  # (C, L) int32
+    thresholds: Tensor,  # (C, K - 1) float32
+    luts: Tensor,  # (M, C, K) uint8
+    scale: Tensor,  # (M,) float32
+    offset: Tensor,  # (M,) float32
+    geometry: Geometry,
+    accumulate: str = "exact",
+    upcast_every: int = 16,
+) -> Tensor:
+    """Convolve by packed tables, as the operator `hasten::maddness_conv2d`; arguments as for `maddness_linear`.
+
+    Only the columns of the row matrix that some tree looks at are made, plane by plane.
+
+    Args:
+        x: images.
+        split_dims, thresholds, luts, scale, offset, accumulate, upcast_every: see `maddness_linear`.
+        geometry: of the convolution; a border other than zeros is made outside the operator.
+
+    Returns:
+        (batch, M, output height, output width), contiguous, the dtype of `x`.
+
+    Raises:
+        RuntimeError: under ONNX export; in the backward pass.
+
+    >>> dims, thresholds = torch.zeros(1, 4, dtype=torch.int32), torch.zeros(1, 15)
+    >>> luts = torch.arange(16, dtype=torch.uint8).view(1, 1, 16)
+    >>> x = torch.tensor([[[[-1.0, 1.0]]]])
+    >>> maddness_conv2d(x, dims, thresholds, luts, torch.ones(1), torch.ones(1), Geometry((1, 1))).tolist()
+    [[[[1.0, 16.0]]]]
+    """
+    _refuse_onnx("maddness_conv2d")
+    padding = list(geometry.padding)
+    if geometry.padding_mode != "constant":
+        x, padding = geometry.pad(x), [0, 0, 0, 0]
+    kernel, stride, dilation = list(geometry.kernel), list(geometry.stride), list(geometry.dilation)
+    out = torch.ops.hasten.maddness_conv2d(
+        x, split_dims, thresholds, luts, scale, offset, kernel, stride, dilation, padding, accumulate, upcast_every
+    )
+    return cast(Tensor, out)
