@@ -1,9 +1,9 @@
 """Products that are looked up, against products that are multiplied, on one thread.
 
-    python benchmarks/maddness.py --json                       10000 x 512 times 512 x 100, rows that look like activations
+    python benchmarks/maddness.py --json                       10000 x 512 times 512 x 100, made-up rows
     python benchmarks/maddness.py --json --shape 10000,512,10  another shape
     python benchmarks/maddness.py --json --fashion             the 512 activations before the last layer of a small CNN
-    python benchmarks/maddness.py --json --accuracy            errors only: codebooks, leaves, splits, averages (Fashion-MNIST)
+    python benchmarks/maddness.py --json --accuracy            errors only, on those activations
     python benchmarks/maddness.py --json --scan                table entries added per second, against the shuffle alone
     python benchmarks/maddness.py --json --all                 the other approximations, too
 
@@ -25,6 +25,7 @@ maddness C K    `row`: A as PyTorch gives it, rows one after the other, and the 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import statistics
 import sys
@@ -46,6 +47,7 @@ from hasten.matmul.maddness import kernels
 from hasten.matmul.projections import PCA, TruncatedSVD
 
 CLAIM = "maddness"
+SCANS = ((16, 10, 16), (16, 100, 16), (64, 10, 16), (64, 100, 16), (16, 100, 64))  # codebooks, outputs, leaves
 Run = Callable[[], np.ndarray | None]
 
 
@@ -75,9 +77,13 @@ def dense_arms(rows: Rows) -> list[Arm]:
     arms.append(Arm("int8 oneDNN", lambda: exact.matmul(held)))
     q = (A / (A.abs().amax(1, keepdim=True) / 127).clamp_min(1e-30)).round().to(torch.int8)
     p = (B / (B.abs().amax(0) / 127)).round().to(torch.int8)
-    arms.append(Arm("int8 _int_mm", lambda: None if torch._int_mm(q, p) is None else None))
+    arms.append(Arm("int8 _int_mm", lambda: int_mm(q, p)))
     arms.append(Arm("int8, A too", lambda: exact.matmul(rows.test)))
     return arms
+
+
+def int_mm(q: torch.Tensor, p: torch.Tensor) -> None:
+    torch._int_mm(q, p)
 
 
 def maddness_arms(rows: Rows, settings: list[dict[str, Any]]) -> list[Arm]:
@@ -171,11 +177,11 @@ def accuracy(arguments: argparse.Namespace) -> None:
         exact = rows.test @ rows.factor
         methods: list[tuple[str, Any]] = [("float32", Exact("float32")), ("int8", Exact("int8"))]
         for c, k in ((4, 16), (8, 16), (16, 16), (32, 16), (64, 16), (8, 64), (16, 64), (32, 32)):
-            for metric in ("input", "output", "feedback"):
-                methods.append((f"maddness {c} {k} {metric}", Maddness(c, leaves=k, split_metric=metric)))
+            both = ("input", "output")
+            methods += [(f"maddness {c} {k} {metric}", Maddness(c, leaves=k, split_metric=metric)) for metric in both]
         for c in (4, 16, 32, 64):
-            methods.append((f"maddness {c} 16 input avg", Maddness(c, accumulate="avg")))
-            methods.append((f"maddness {c} 16 input no ridge", Maddness(c, dense=False)))
+            methods.append((f"maddness {c} 16 input avg", Maddness(c, accumulate="avg", split_metric="input")))
+            methods.append((f"maddness {c} 16 input no ridge", Maddness(c, dense=False, split_metric="input")))
         methods += [(repr(m), m) for m in (PCA(2), PCA(4), PCA(8), PCA(16), TruncatedSVD(4), TruncatedSVD(8))]
         for name, method in methods:
             begun = time.perf_counter()
@@ -193,10 +199,16 @@ def scan(arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     for isa in dispatch.isas():
         peak = statistics.median(ext.maddness_shuffle_rate(isa) for _ in range(9))
-        emit(arguments.json, claim="maddness_scan", arm=f"{isa} shuffles", value=peak / 1e9, unit="G entries/s", isa=isa, n=9)
-        for c, m, leaves, how in ((16, 10, 16, "avg"), (16, 100, 16, "avg"), (16, 10, 16, "exact"), (16, 100, 16, "exact"),
-                                  (64, 10, 16, "avg"), (64, 100, 16, "avg"), (64, 10, 16, "exact"), (64, 100, 16, "exact"),
-                                  (16, 100, 64, "avg"), (16, 100, 64, "exact")):  # fmt: skip
+        emit(
+            arguments.json,
+            claim="maddness_scan",
+            arm=f"{isa} shuffles",
+            value=peak / 1e9,
+            unit="G entries/s",
+            isa=isa,
+            n=9,
+        )
+        for (c, m, leaves), how in itertools.product(SCANS, ("avg", "exact")):
             luts = kernels._aligned(m * c * leaves).reshape(m, c, leaves)
             luts[:] = rng.integers(0, 256, luts.shape, np.uint8)
             rows, group = 64 * 156, 16 if how == "avg" else 0

@@ -77,6 +77,20 @@ def maddness_multiply(
     isa: str,
     threads: int,
 ) -> None: ...
+def maddness_convolve(
+    x: NDArray[Any],
+    geometry: NDArray[int64],
+    dims: NDArray[int32],
+    nodes: NDArray[float32],
+    layout: int,
+    luts: NDArray[uint8],
+    group: int,
+    scale: NDArray[float32],
+    offset: NDArray[float32],
+    out: NDArray[float32],
+    isa: str,
+    threads: int,
+) -> None: ...
 def maddness_shuffle_rate(isa: str) -> float: ...
 def maddness_sum_rate(
     codes: NDArray[uint8], rows: int, layout: int, luts: NDArray[uint8], group: int, isa: str

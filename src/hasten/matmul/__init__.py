@@ -17,8 +17,12 @@ __all__ = ["ApproxMatmul", "Cost", "Maddness", "NotFittedError", "nmse"]
 _LAZY = {
     "Exact": ".exact",
     "PCA": ".projections",
+    "TruncatedSVD": ".projections",
     "FastJL": ".sketches",
     "CountSketch": ".sketches",
+    "OSNAP": ".sketches",
+    "GaussianSketch": ".sketches",
+    "RowSampling": ".sketches",
     "PQ": ".quantizers",
     "OPQ": ".quantizers",
     "Bolt": ".quantizers",

@@ -183,6 +183,7 @@ class ApproxMatmul:
         _set_B(B)              build what the product needs of B (assign new attributes, change no array in place)
         _encode(A)             an `encoded_type` of the rows
         _multiply(codes)       (N, M) float32
+        _product(A)            the same of rows, if there is a shorter way than both
         _cost(n)               a `Cost`
     """
 
@@ -285,8 +286,9 @@ class ApproxMatmul:
         self._check_fitted(call)
         if not hasattr(self, "n_outputs_"):
             raise NotFittedError(f"{call}: expected a B to multiply by, got none. Call fit(A, B) or set_B(B) first.")
-        codes = A if isinstance(A, self.encoded_type) else self._encode(as_rows(call, "A", A, self.n_features_in_))
-        return self._multiply(codes)
+        if isinstance(A, self.encoded_type):
+            return self._multiply(A)
+        return self._product(as_rows(call, "A", A, self.n_features_in_))
 
     def __call__(self, A: Any, B: Any = None) -> np.ndarray:
         """`matmul(A)`; with another B that one product only, and the estimator keeps its own."""
@@ -334,6 +336,9 @@ class ApproxMatmul:
 
     def _encode(self, A: np.ndarray) -> Any:
         raise NotImplementedError
+
+    def _product(self, A: np.ndarray) -> np.ndarray:
+        return self._multiply(self._encode(A))
 
     def _multiply(self, codes: Any) -> np.ndarray:
         raise NotImplementedError

@@ -69,7 +69,8 @@ def test_the_error_falls_with_codebooks_and_leaves():
 
 
 def test_ridge_and_output_splits_lower_the_error():
-    plain, dense, aware = (loss(ncodebooks=8, **o) for o in ({"dense": False}, {}, {"split_metric": "output"}))
+    options = ({"dense": False, "split_metric": "input"}, {"split_metric": "input"}, {"split_metric": "output"})
+    plain, dense, aware = (loss(ncodebooks=8, **o) for o in options)
     assert dense < plain / 1.5
     assert aware < 0.9 * dense
 

@@ -168,44 +168,63 @@ def test_what_native_code_refuses():
         kernels.multiply(x, trees, tables, threads=0)
 
 
-def patches_by_hand(x: np.ndarray, kernel, stride, padding, dilation) -> tuple[np.ndarray, tuple[int, int]]:
-    """im2col: a row for each place of the filter, columns by channel and place in the filter."""
-    n, channels = x.shape[:2]
-    padded = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2)).astype(np.float32)
-    places = tuple((padded.shape[2 + a] - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1 for a in range(2))
-    rows = [
-        padded[i, :, y * stride[0] :, z * stride[1] :][
-            :, : dilation[0] * (kernel[0] - 1) + 1 : dilation[0], : dilation[1] * (kernel[1] - 1) + 1 : dilation[1]
-        ].ravel()
-        for i in range(n) for y in range(places[0]) for z in range(places[1])
-    ]  # fmt: skip
-    return np.array(rows).reshape(len(rows), channels * kernel[0] * kernel[1]), places
+def filter_of(shape, kernel, stride, padding, dilation) -> kernels.Filter:
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    places = [(shape[2 + a] + 2 * padding[a] - spans[a]) // stride[a] + 1 for a in range(2)]
+    return kernels.Filter(kernel, stride, padding, dilation, (places[0], places[1]))
 
 
-@needs_kernels
-@pytest.mark.parametrize(
-    "geometry",
-    [((3, 3), (1, 1), (1, 1), (1, 1)), ((3, 2), (2, 1), (0, 3), (1, 2)), ((1, 1), (1, 1), (0, 0), (1, 1))],
-)
-@pytest.mark.parametrize("isa", ISAS)
+def patches_by_hand(x: np.ndarray, geometry: kernels.Filter) -> np.ndarray:
+    """im2col, a number at a time."""
+    n, channels, height, width = x.shape
+    rows = []
+    for i in range(n):
+        for y in range(geometry.places[0]):
+            for z in range(geometry.places[1]):
+                row = []
+                for c in range(channels):
+                    for k in range(geometry.kernel[0]):
+                        for m in range(geometry.kernel[1]):
+                            at = y * geometry.stride[0] + k * geometry.dilation[0] - geometry.padding[0]
+                            to = z * geometry.stride[1] + m * geometry.dilation[1] - geometry.padding[1]
+                            row.append(x[i, c, at, to] if 0 <= at < height and 0 <= to < width else 0)
+                rows.append(row)
+    return np.array(rows, np.float32)
+
+
+GEOMETRIES = [
+    ((3, 3), (1, 1), (1, 1), (1, 1)),
+    ((3, 2), (2, 1), (0, 3), (1, 2)),
+    ((1, 1), (1, 1), (0, 0), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("isa", ISAS or ("",))
 def test_patches_are_read_out_of_images(isa, geometry, monkeypatch):
     monkeypatch.setenv("HASTEN_ISA", isa)
     images = np.random.default_rng(7).normal(size=(3, 4, 11, 9)).astype(np.float32)
-    rows, places = patches_by_hand(images, *geometry)
-    trees = trees_of(6, 4, rows.shape[1])
-    expected = numpy_kernels.encode(rows, trees.dims, trees.thresholds)
+    asked = filter_of(images.shape, *geometry)
+    rows = patches_by_hand(images, asked)
+    assert (kernels.patches(images, asked) == rows).all()
+    trees, tables = trees_of(6, 4, rows.shape[1]), tables_of(19, 6, 16)
+    expected = kernels.multiply(rows, trees, tables).reshape(3, -1, 19).transpose(0, 2, 1)
     for x in (images, images.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2)):
-        assert (kernels.encode_patches(x, trees, *geometry).array() == expected).all()
-    assert len(expected) == 3 * places[0] * places[1]
+        assert (kernels.convolve(x, asked, trees, tables) == expected).all()
+        last = np.empty((3, *expected.shape[:0:-1]), np.float32).transpose(0, 2, 1)
+        assert (kernels.convolve(x, asked, trees, tables, out=last, threads=2) == expected).all()
 
 
-def test_patches_without_compiled_kernels(monkeypatch):
-    images = np.random.default_rng(8).normal(size=(2, 3, 6, 6)).astype(np.float32)
-    geometry = (3, 3), (1, 1), (1, 1), (1, 1)
-    rows, _ = patches_by_hand(images, *geometry)
-    trees = trees_of(3, 4, rows.shape[1])
-    monkeypatch.setattr(kernels, "ext", None)
-    found = kernels.encode_patches(images, trees, *geometry).array()
-    assert (found == numpy_kernels.encode(rows, trees.dims, trees.thresholds)).all()
-    with pytest.raises(ValueError, match="a filter that fits the image"):
-        kernels.encode_patches(images, trees, (9, 9), (1, 1), (0, 0), (1, 1))
+def test_patches_of_other_types_and_without_compiled_kernels(monkeypatch):
+    images = np.random.default_rng(8).integers(-9, 9, (2, 3, 6, 6)).astype(np.int8)
+    asked = filter_of(images.shape, *GEOMETRIES[0])
+    rows = patches_by_hand(images, asked)
+    trees, tables = trees_of(3, 4, rows.shape[1]), tables_of(5, 3, 16)
+    expected = kernels.multiply(rows, trees, tables).reshape(2, -1, 5).transpose(0, 2, 1)
+    bits = (images.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    for _ in range(2):
+        assert (kernels.convolve(images, asked, trees, tables) == expected).all()
+        assert (kernels.convolve(bits, asked, trees, tables, bfloat16=True) == expected).all()
+        monkeypatch.setattr(kernels, "ext", None)
+    with pytest.raises(ValueError, match="a filter that fits the images"):
+        kernels.convolve(images, filter_of(images.shape, (9, 9), (1, 1), (1, 1), (1, 1)), trees, tables)

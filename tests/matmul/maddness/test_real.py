@@ -34,7 +34,8 @@ def test_more_leaves_lower_the_error():
 
 def test_splits_by_the_output_lower_the_error():
     for options in ({"ncodebooks": 4}, {"ncodebooks": 16}, {"ncodebooks": 16, "leaves": 64}):
-        assert loss(split_metric="output", **options) < 0.92 * loss(**options)
+        assert loss(split_metric="output", **options) < 0.92 * loss(split_metric="input", **options)
+        assert loss(**options) == loss(split_metric="output", **options), "the default, where there is a B"
 
 
 def test_bytes_and_averages_cost_little():

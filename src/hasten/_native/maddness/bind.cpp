@@ -24,6 +24,7 @@ using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::c
 using Codes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using ReadCodes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Out = nb::ndarray<float, nb::ndim<2>, nb::device::cpu>;
+using Images = nb::ndarray<float, nb::ndim<3>, nb::device::cpu>;
 using Numbers = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 void need(bool good, const char* message) {
@@ -171,6 +172,25 @@ double bind_sum_rate(const ReadCodes& codes, std::size_t rows, int layout, const
     return per_second([&] { return sums_only(codes.data(), layout_from(layout), rows, tables, isa); });
 }
 
+// out: (images, outputs, places), any strides.
+void bind_convolve(const AnyArray& x, const Numbers& geometry, const Dims& dims, const Nodes& nodes, int layout, const Luts& luts,
+                   std::size_t group, const Floats& scale, const Floats& offset, const Images& out, const char* isa_name,
+                   std::size_t threads) {
+    const Patches patches = patches_of(x, geometry);
+    const Trees trees = trees_of(dims, nodes, patches.columns());
+    const Tables tables = tables_of(luts, group, scale, offset);
+    need(tables.codebooks == trees.codebooks && tables.leaves == std::size_t{1} << trees.levels, "maddness: tables of other trees");
+    const std::size_t places = patches.places[0] * patches.places[1];
+    need(out.shape(0) == patches.images && out.shape(1) == tables.outputs && out.shape(2) == places && places > 0,
+         "maddness: an output of another shape");
+    const Output to = {out.data(), static_cast<std::ptrdiff_t>(out.stride(2)), static_cast<std::ptrdiff_t>(out.stride(1)), places,
+                       static_cast<std::ptrdiff_t>(out.stride(0))};
+    const Isa isa = require_isa(isa_name);
+    check_layout(layout_from(layout), isa, tables.codebooks, tables.leaves);
+    nb::gil_scoped_release release;
+    multiply(patches, trees, layout_from(layout), tables, to, isa, threads);
+}
+
 int bind_layout(std::size_t leaves, bool exact, const char* isa) {
     return static_cast<int>(layout_for(require_isa(isa), leaves, exact));
 }
@@ -195,6 +215,9 @@ void bind_maddness(nb::module_& m) {
     m.def("maddness_multiply", &bind_multiply, "x"_a.noconvert(), "dims"_a.noconvert(), "nodes"_a.noconvert(), "layout"_a,
           "luts"_a.noconvert(), "group"_a, "scale"_a.noconvert(), "offset"_a.noconvert(), "out"_a.noconvert(), "isa"_a,
           "threads"_a, "Both, a few rows at a time.");
+    m.def("maddness_convolve", &bind_convolve, "x"_a.noconvert(), "geometry"_a.noconvert(), "dims"_a.noconvert(), "nodes"_a.noconvert(),
+          "layout"_a, "luts"_a.noconvert(), "group"_a, "scale"_a.noconvert(), "offset"_a.noconvert(), "out"_a.noconvert(), "isa"_a,
+          "threads"_a, "Both, of the places of a filter in images.");
 }
 
 }  // namespace hasten::maddness

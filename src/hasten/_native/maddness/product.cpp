@@ -162,8 +162,8 @@ void encode_blocks(const Kernels& kernels, const Source& x, const Trees& trees, 
 }
 
 // More codebooks than a sum of 16 bits holds: in parts, added as 32 bits.
-void scan_wide(const Kernels& kernels, const uint8_t* codes, Layout layout, std::size_t rows, const Tables& tables,
-               std::size_t first, std::size_t last, const Output& out) {
+void scan_wide(const Kernels& kernels, const uint8_t* codes, Layout layout, const Tables& tables, std::size_t first,
+               std::size_t last, std::size_t row, std::size_t rows, const Output& out) {
     uint16_t part[kTile * kRows];
     uint32_t total[kTile * kRows] = {};
     for (std::size_t from = 0; from < tables.codebooks; from += kMaxCodebooks) {
@@ -173,15 +173,25 @@ void scan_wide(const Kernels& kernels, const uint8_t* codes, Layout layout, std:
     for (std::size_t m = first; m < last; ++m) {
         for (std::size_t r = 0; r < rows; ++r) {
             const float sum = static_cast<float>(total[(m - first) * kRows + r]) * tables.scale[m];
-            out.data[static_cast<std::ptrdiff_t>(r) * out.row_stride + static_cast<std::ptrdiff_t>(m) * out.column_stride] = sum + tables.offset[m];
+            out.at(row + r)[static_cast<std::ptrdiff_t>(m) * out.column_stride] = sum + tables.offset[m];
         }
     }
 }
 
-// The products of blocks [first, last); their codes begin at `codes`. at(b): where the floats of a block go.
-template <typename At>
+// Floats of a block, a run of rows of one image at a time.
+void finish_block(const Kernels& kernels, const uint16_t* sums, const Tables& tables, const Range& range, std::size_t row,
+                  std::size_t rows, const Output& out) {
+    for (std::size_t done = 0; done < rows;) {
+        const std::size_t some = std::min(rows - done, out.rows - (row + done) % out.rows);
+        kernels.finish(sums + done, some, range.last - range.first, tables.scale + range.first, tables.offset + range.first,
+                       out.at(row + done) + static_cast<std::ptrdiff_t>(range.first) * out.column_stride, out.row_stride, out.column_stride);
+        done += some;
+    }
+}
+
+// The products of blocks [first, last); their codes begin at `codes`.
 void scan_blocks(const Kernels& kernels, const uint8_t* codes, Layout layout, std::size_t rows, const Tables& tables,
-                 std::size_t first, std::size_t last, const At& at) {
+                 std::size_t first, std::size_t last, const Output& out) {
     const bool wide = tables.group == 0 && tables.codebooks > kMaxCodebooks;
     uint16_t sums[2 * kTile * kRows];
     for (std::size_t m = 0; m < tables.outputs; m += kTile) {
@@ -191,14 +201,9 @@ void scan_blocks(const Kernels& kernels, const uint8_t* codes, Layout layout, st
             const uint8_t* const block = codes + (b - first) * kRows * tables.codebooks;
             if (!wide) kernels.sums(block, two, layout, tables, range, sums);
             for (std::size_t k = 0; k < two; ++k) {
-                const std::size_t some = std::min(kRows, rows - (b + k) * kRows);
-                const Output out = at(b + k);
-                if (wide) {
-                    scan_wide(kernels, block + k * kRows * tables.codebooks, layout, some, tables, range.first, range.last, out);
-                    continue;
-                }
-                kernels.finish(sums + k * kTile * kRows, some, range.last - m, tables.scale + m, tables.offset + m,
-                               out.data + static_cast<std::ptrdiff_t>(m) * out.column_stride, out.row_stride, out.column_stride);
+                const std::size_t row = (b + k) * kRows, some = std::min(kRows, rows - row);
+                if (wide) scan_wide(kernels, block + k * kRows * tables.codebooks, layout, tables, m, range.last, row, some, out);
+                else finish_block(kernels, sums + k * kTile * kRows, tables, range, row, some, out);
             }
         }
     }
@@ -228,17 +233,18 @@ void encode_any(const Source& x, const Trees& trees, Layout layout, uint8_t* cod
     });
 }
 
-template <typename Source, typename At>
-void multiply_any(const Source& x, const Trees& trees, Layout layout, const Tables& tables, Isa isa, std::size_t threads,
-                  const At& at) {
+template <typename Source>
+void multiply_any(const Source& x, const Trees& trees, Layout layout, const Tables& tables, const Output& out, Isa isa,
+                  std::size_t threads) {
     const Kernels& kernels = kernels_for(isa);
     in_threads(rows_of(x), threads, [&](std::size_t first, std::size_t last) {
         Fetched fetched(trees);
-        std::vector<uint8_t> codes(kChunk * kRows * trees.codebooks);
+        std::vector<uint8_t> memory(kChunk * kRows * trees.codebooks + kRows);
+        uint8_t* const codes = memory.data() + (kRows - reinterpret_cast<std::uintptr_t>(memory.data()) % kRows);
         for (std::size_t b = first; b < last; b += kChunk) {
             const std::size_t end = std::min(last, b + kChunk);
-            encode_blocks(kernels, x, trees, layout, b, end, fetched, codes.data());
-            scan_blocks(kernels, codes.data(), layout, rows_of(x), tables, b, end, at);
+            encode_blocks(kernels, x, trees, layout, b, end, fetched, codes);
+            scan_blocks(kernels, codes, layout, rows_of(x), tables, b, end, out);
         }
     });
 }
@@ -259,9 +265,7 @@ void scan(const uint8_t* codes, Layout layout, std::size_t rows, const Tables& t
     in_threads(rows, threads, [&](std::size_t first, std::size_t last) {
         for (std::size_t b = first; b < last; b += kChunk) {
             const std::size_t end = std::min(last, b + kChunk);
-            scan_blocks(kernels, codes + b * kRows * tables.codebooks, layout, rows, tables, b, end, [&](std::size_t block) {
-                return Output{out.data + static_cast<std::ptrdiff_t>(block * kRows) * out.row_stride, out.row_stride, out.column_stride};
-            });
+            scan_blocks(kernels, codes + b * kRows * tables.codebooks, layout, rows, tables, b, end, out);
         }
     });
 }
@@ -284,9 +288,12 @@ std::size_t sums_only(const uint8_t* codes, Layout layout, std::size_t rows, con
 
 void multiply(const Matrix& x, const Trees& trees, Layout layout, const Tables& tables, const Output& out, Isa isa,
               std::size_t threads) {
-    multiply_any(x, trees, layout, tables, isa, threads, [&](std::size_t block) {
-        return Output{out.data + static_cast<std::ptrdiff_t>(block * kRows) * out.row_stride, out.row_stride, out.column_stride};
-    });
+    multiply_any(x, trees, layout, tables, out, isa, threads);
+}
+
+void multiply(const Patches& x, const Trees& trees, Layout layout, const Tables& tables, const Output& out, Isa isa,
+              std::size_t threads) {
+    multiply_any(x, trees, layout, tables, out, isa, threads);
 }
 
 }  // namespace hasten::maddness

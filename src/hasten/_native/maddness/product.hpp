@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "kernels.hpp"
 
@@ -29,9 +30,14 @@ struct Patches {
     std::size_t columns() const { return channels * filter[0] * filter[1]; }
 };
 
-struct Output {  // out[row * row_stride + m * column_stride]
+struct Output {  // of row r: data[r / rows * image_stride + r % rows * row_stride + m * column_stride]
     float* data;
     std::ptrdiff_t row_stride, column_stride;
+    std::size_t rows = std::numeric_limits<std::size_t>::max();  // of an image
+    std::ptrdiff_t image_stride = 0;
+    float* at(std::size_t row) const {
+        return data + static_cast<std::ptrdiff_t>(row / rows) * image_stride + static_cast<std::ptrdiff_t>(row % rows) * row_stride;
+    }
 };
 
 inline std::size_t code_bytes(std::size_t rows, std::size_t codebooks) {
@@ -48,4 +54,7 @@ std::size_t sums_only(const uint8_t* codes, Layout layout, std::size_t rows, con
 // Both, a few blocks at a time: codes never leave the cache.
 void multiply(const Matrix& x, const Trees& trees, Layout layout, const Tables& tables, const Output& out, Isa isa,
               std::size_t threads);
+void multiply(const Patches& x, const Trees& trees, Layout layout, const Tables& tables, const Output& out, Isa isa,
+              std::size_t threads);
+
 }  // namespace hasten::maddness

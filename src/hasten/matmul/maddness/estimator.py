@@ -49,7 +49,7 @@ from .trees import LEAVES, Trees, learn_trees, spans
 __all__ = ["Maddness"]
 
 FOLDS = 5  # of ridge="cv"
-_WORDS = {"split_metric": ("input", "output"), "lut_scale": LUT_SCALES, "accumulate": ("exact", "avg")}
+_WORDS = {"split_metric": ("auto", "input", "output"), "lut_scale": LUT_SCALES, "accumulate": ("exact", "avg")}
 _NUMBERS = {"leaves": LEAVES, "lut_bits": LUT_BITS}
 
 
@@ -68,7 +68,8 @@ class Maddness(ApproxMatmul):
             5-fold cross-validation.
         n_candidates: columns that are tried for each level of a tree, at least 1.
         split_metric: what cuts are chosen by, "input" (the published rule: spread of A) or "output" (error of the
-            product; `fit` then needs B). The latter is more exact, and stays valid for another B by `set_B`.
+            product; `fit` then needs B). The latter is more exact, and stays valid for another B by `set_B`. "auto":
+            "output" where `fit` gets a B.
         lut_bits: of a table's entries: 8, 16, or 32 (float32).
         lut_scale: "per_output" or "shared" by all outputs.
         accumulate: "exact" sums, or "avg": averages in bytes, faster on some CPUs; needs `lut_bits=8`.
@@ -113,7 +114,7 @@ class Maddness(ApproxMatmul):
         leaves: int = 16,
         ridge: float | str = 1.0,
         n_candidates: int = 4,
-        split_metric: str = "input",
+        split_metric: str = "auto",
         lut_bits: int = 8,
         lut_scale: str = "per_output",
         accumulate: str = "exact",
@@ -155,7 +156,7 @@ class Maddness(ApproxMatmul):
         call = "Maddness.fit"
         enough = self.ncodebooks <= A.shape[1]
         check(enough, call, f"at least {self.ncodebooks} columns", A, f"Pass ncodebooks={A.shape[1]} or fewer.")
-        aware = self.split_metric == "output"
+        aware = self.split_metric == "output" or (self.split_metric == "auto" and B is not None)
         check(B is not None or not aware, call, 'B with split_metric="output"', B, "Pass fit(A, B).")
         if weight is not None:
             A, weight = A[weight > 0], weight[weight > 0]
@@ -255,16 +256,21 @@ class Maddness(ApproxMatmul):
         return np.ascontiguousarray(T.T).reshape(-1, C, K)
 
     def _encode(self, A: np.ndarray) -> kernels.Codes:
-        return kernels.encode(A, self.trees_)
+        return kernels.encode(A, self.trees_, self.accumulate, self.upcast_every)
 
     def _multiply(self, codes: kernels.Codes) -> np.ndarray:
         own, got = (self.trees_.ncodebooks, self.trees_.leaves), (codes.ncodebooks, codes.leaves)
         check(own == got, "Maddness.matmul", f"codes of {own} codebooks and leaves", got, "Encode with this estimator.")
-        fits = self.accumulate == "exact" or self.tables_.bits == 8
-        check(
-            fits, "Maddness.matmul", 'tables of 8 bits with accumulate="avg"', self.tables_.luts, "Call set_B(B) again."
-        )
+        self._check_tables()
         return kernels.scan(codes, self.tables_, self.accumulate, self.upcast_every)
+
+    def _check_tables(self) -> None:
+        fits, expected = self.accumulate == "exact" or self.tables_.bits == 8, 'tables of 8 bits with accumulate="avg"'
+        check(fits, "Maddness.matmul", expected, self.tables_.luts, "Call set_B(B) again.")
+
+    def _product(self, A: np.ndarray) -> np.ndarray:
+        self._check_tables()
+        return kernels.multiply(A, self.trees_, self.tables_, self.accumulate, self.upcast_every)
 
     def _cost(self, n: int) -> Cost:
         C, M, L = self.tables_.ncodebooks, self.tables_.n_outputs, self.trees_.levels

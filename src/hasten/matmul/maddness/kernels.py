@@ -22,7 +22,7 @@ from . import numpy_kernels
 from .tables import Tables, averaging
 from .trees import Trees
 
-__all__ = ["Codes", "encode", "encode_patches", "multiply", "scan"]
+__all__ = ["Codes", "Filter", "convolve", "encode", "multiply", "patches", "scan"]
 
 Pair = tuple[int, int]  # down, across
 
@@ -89,45 +89,71 @@ def encode(
     return Codes(values, len(x), trees.ncodebooks, trees.leaves, padded, layout, isa)
 
 
-def encode_patches(
-    x: np.ndarray, trees: Trees, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair,
-    accumulate: str = "exact", upcast_every: int = 16, *, threads: int = 1,
-) -> Codes:  # fmt: skip
-    """The codes of the patches that a convolution looks at, read out of the images themselves.
+@dataclass(frozen=True)
+class Filter:
+    """How a convolution goes over images: `padding` before the first line and column, `places` where it stops."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    places: Pair
+
+    def numbers(self) -> np.ndarray:
+        """As the kernels take it, (10,) int64."""
+        parts = (self.kernel, self.stride, self.padding, self.dilation, self.places)
+        return np.array([number for pair in parts for number in pair], np.int64)
+
+
+def convolve(
+    x: np.ndarray, geometry: Filter, trees: Trees, tables: Tables, accumulate: str = "exact", upcast_every: int = 16,
+    out: np.ndarray | None = None, *, bfloat16: bool = False, threads: int = 1,
+) -> np.ndarray:  # fmt: skip
+    """The approximate products of the patches that a filter covers, read out of the images themselves.
 
     Args:
-        x: (images, channels, height, width) float32, int8 or uint8, any strides.
+        x: (images, channels, height, width) as the rows of `encode`, any strides. What is beside an image is 0.
+        geometry: of the filter.
         trees: over channels * kernel[0] * kernel[1] columns, channel first.
-        kernel, stride, padding, dilation: of the convolution, down and across; what is beside an image is 0.
-        accumulate, upcast_every, threads: as of `encode`.
-
-    Returns:
-        Codes of a row for each image and place of the filter, places line by line.
+        tables, accumulate, upcast_every, bfloat16, threads: as of `multiply`.
+        out: (images, M, places[0] * places[1]) float32 to write to, any strides; None: a new array.
     """
-    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
-    rooms = [size + 2 * p - span for size, p, span in zip(x.shape[2:], padding, spans, strict=True)]
-    check(min(rooms) >= 0, "encode_patches", f"a filter that fits the image of shape {x.shape[2:]}", kernel, "")
-    places = [room // s + 1 for room, s in zip(rooms, stride, strict=True)]
-    if not _readable(x, False):
-        return encode(_patches(x, kernel, stride, padding, dilation), trees, accumulate, upcast_every)
+    whole("convolve", "threads", threads, low=1)
+    places = geometry.places[0] * geometry.places[1]
+    check(places > 0, "convolve", "a filter that fits the images", geometry.places, "Pass larger images.")
+    shape = (len(x), tables.n_outputs, places)
+    out = _output(shape, out)
+    if not _readable(x, bfloat16) or not _compiled(tables, accumulate, upcast_every):
+        rows = patches(_widened(x) if bfloat16 else x, geometry)
+        found = multiply(rows, trees, tables, accumulate, upcast_every, threads=threads)
+        out[...] = found.reshape(len(x), places, tables.n_outputs).transpose(0, 2, 1)
+        return out
     assert ext is not None
     isa = dispatch.isa()
     layout, padded = _layout(trees.ncodebooks, trees.leaves, accumulate, upcast_every, isa)
     dims, nodes = _packed_trees(trees, padded)
-    n = len(x) * places[0] * places[1]
-    values = _aligned(-(-n // ROWS) * ROWS * padded)
-    geometry = np.array([*kernel, *stride, *padding, *dilation, *places], np.int64)
-    ext.maddness_encode_patches(x, geometry, dims, nodes, layout, values, isa, threads)
-    return Codes(values, n, trees.ncodebooks, trees.leaves, padded, layout, isa)
+    packed = _packed_tables(tables, accumulate, upcast_every, padded)
+    ext.maddness_convolve(x, geometry.numbers(), dims, nodes, layout, *packed, out, isa, threads)
+    return out
 
 
-def _patches(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> np.ndarray:
-    """The patches as rows, (images * places, channels * kernel[0] * kernel[1])."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
-    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    windows = np.lib.stride_tricks.sliding_window_view(x, spans, axis=(2, 3))  # type: ignore[call-overload]
-    windows = windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
-    return windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, x.shape[1] * kernel[0] * kernel[1])
+def patches(x: np.ndarray, geometry: Filter) -> np.ndarray:
+    """The patches as rows, (images * places, channels * kernel[0] * kernel[1]), places line by line.
+
+    >>> patches(np.arange(4.0).reshape(1, 1, 2, 2), Filter((1, 2), (1, 1), (0, 1), (1, 1), (2, 1))).tolist()
+    [[0.0, 0.0], [0.0, 2.0]]
+    """
+    spans = [d * (k - 1) + 1 for k, d in zip(geometry.kernel, geometry.dilation, strict=True)]
+    sides = []
+    for size, before, step, count, span in zip(
+        x.shape[2:], geometry.padding, geometry.stride, geometry.places, spans, strict=True
+    ):
+        sides.append((before, max((count - 1) * step + span - before - size, 0)))
+    x = np.pad(x, ((0, 0), (0, 0), *sides))
+    windows = np.lib.stride_tricks.sliding_window_view(x, tuple(spans), axis=(2, 3))  # type: ignore[call-overload]
+    (down, across), (height, width) = geometry.stride, geometry.places
+    windows = windows[:, :, ::down, ::across, :: geometry.dilation[0], :: geometry.dilation[1]][:, :, :height, :width]
+    return windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, x.shape[1] * geometry.kernel[0] * geometry.kernel[1])
 
 
 def scan(
@@ -148,7 +174,7 @@ def scan(
         (N, M) float32: `out`, or a new array whose rows are contiguous.
     """
     whole("scan", "threads", threads, low=1)
-    out = _output(codes.n, tables, out)
+    out = _output((codes.n, tables.n_outputs), out)
     if ext is None or not _compiled(tables, accumulate, upcast_every):
         return numpy_kernels.scan(codes.array(), tables, accumulate, upcast_every, out)
     isa = dispatch.isa()
@@ -174,7 +200,7 @@ def multiply(
         codes = encode(x, trees, accumulate, upcast_every, bfloat16=bfloat16, threads=threads)
         return scan(codes, tables, accumulate, upcast_every, out, threads=threads)
     assert ext is not None
-    out = _output(len(x), tables, out)
+    out = _output((len(x), tables.n_outputs), out)
     isa = dispatch.isa()
     layout, padded = _layout(trees.ncodebooks, trees.leaves, accumulate, upcast_every, isa)
     dims, nodes = _packed_trees(trees, padded)
@@ -196,8 +222,7 @@ def _widened(x: np.ndarray) -> np.ndarray:
     return (x.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def _output(n: int, tables: Tables, out: np.ndarray | None) -> np.ndarray:
-    shape = (n, tables.n_outputs)
+def _output(shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
     if out is None:
         return np.empty(shape, np.float32)
     good = out.shape == shape and out.dtype == np.float32 and out.flags.writeable and out.flags.aligned

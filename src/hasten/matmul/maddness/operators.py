@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -94,10 +95,27 @@ def _multiply(
     if rows.device.type != "cpu":
         codes = hard_encode(rows, split_dims, thresholds)
         return torch_scan(codes, luts, scale, offset, accumulate, upcast_every)
-    wide = rows.detach().float() if rows.dtype == torch.bfloat16 else rows.detach()
+    trees, tables = _packed(split_dims, thresholds, luts, scale, offset)
+    out = torch.empty(rows.shape[0], luts.shape[0])
+    bits, bfloat16 = _bits(rows)
+    kernels.multiply(
+        bits, trees, tables, accumulate, upcast_every, out.numpy(), bfloat16=bfloat16, threads=torch.get_num_threads()
+    )
+    return out
+
+
+def _packed(
+    split_dims: Tensor, thresholds: Tensor, luts: Tensor, scale: Tensor, offset: Tensor
+) -> tuple[Trees, Tables]:
     trees = _kept(lambda: Trees(split_dims.numpy(), thresholds.numpy()), thresholds, split_dims)
     tables = _kept(lambda: Tables(luts.numpy(), scale.numpy(), offset.numpy()), luts, scale, offset)
-    return torch.from_numpy(kernels.scan(kernels.encode(wide.numpy(), trees), tables, accumulate, upcast_every))
+    return trees, tables
+
+
+def _bits(x: Tensor) -> tuple[np.ndarray, bool]:
+    """The memory of a tensor, and whether it is of bfloat16, as bits."""
+    x = x.detach()
+    return (x.view(torch.int16).numpy().view(np.uint16), True) if x.dtype == torch.bfloat16 else (x.numpy(), False)
 
 
 def _kept(make: Callable[[], _T], *tensors: Tensor) -> _T:
@@ -155,6 +173,18 @@ def _conv2d(
 ) -> Tensor:
     geometry = _geometry(kernel, stride, dilation, padding)
     size = geometry.size(x.shape[2], x.shape[3])
+    if x.device.type == "cpu":
+        trees, tables = _packed(split_dims, thresholds, luts, scale, offset)
+        made = torch.empty(x.shape[0], luts.shape[0], *size)
+        asked = kernels.Filter(
+            geometry.kernel, geometry.stride, (geometry.padding[2], geometry.padding[0]), geometry.dilation, size
+        )
+        bits, bfloat16 = _bits(x)
+        kernels.convolve(
+            bits, asked, trees, tables, accumulate, upcast_every, made.flatten(2).numpy(), bfloat16=bfloat16,
+            threads=torch.get_num_threads(),
+        )  # fmt: skip
+        return made.to(x.dtype)
     columns, local = _kept(lambda: _local_dims(split_dims), split_dims)
     rows = patch_columns(geometry.pad(x), columns, geometry, size).t()
     out = _multiply(rows, local, thresholds, luts, scale, offset, accumulate, upcast_every)
