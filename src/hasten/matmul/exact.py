@@ -97,12 +97,16 @@ def quantise_rows(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _by_onednn(codes: Any, packed: Any, scale: Any) -> Any:
-    """float32(codes @ weight) * scale for each column, of a weight that was packed before."""
+    """float32(codes @ weight) * scale for each column, of a weight that was packed before.
+
+    `codes` are uint8, 128 more than they stand for: processors multiply unsigned by signed bytes, and of two signed
+    ones oneDNN takes thousands of times as long where there is no matrix unit.
+    """
     import torch
 
     zeros = torch.zeros(len(scale), dtype=torch.int64)
     fused = ("none", [], "")  # nothing after the product
-    return torch.ops.onednn.qlinear_pointwise(codes, 1.0, 0, packed, scale, zeros, None, 1.0, 0, torch.float32, *fused)
+    return torch.ops.onednn.qlinear_pointwise(codes, 1.0, 128, packed, scale, zeros, None, 1.0, 0, torch.float32, *fused)
 
 
 @functools.cache
@@ -122,7 +126,7 @@ def _onednn_is_exact() -> bool:
     weight[:4] = 127
     scale = torch.rand(21, generator=generator)
     try:
-        found = _by_onednn(codes, torch.ops.onednn.qlinear_prepack(weight, None), scale)
+        found = _by_onednn((codes.short() + 128).to(torch.uint8), torch.ops.onednn.qlinear_prepack(weight, None), scale)
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
     return torch.equal(found, (codes.long() @ weight.long().T).float() * scale)
@@ -178,7 +182,12 @@ class Exact(ApproxMatmul):
         rows = rows32(A)
         if self.dtype_ == "float32":
             return Encoded(rows, len(A))
-        return Encoded(self._bfloat16(rows) if self.dtype_ == "bfloat16" else quantise_rows(rows), len(A))
+        if self.dtype_ == "bfloat16":
+            return Encoded(self._bfloat16(rows), len(A))
+        codes, scale = quantise_rows(rows)
+        if _onednn_is_exact():
+            codes = codes.view(np.uint8) ^ np.uint8(128)
+        return Encoded((codes, scale), len(A))
 
     def _multiply(self, codes: Encoded) -> np.ndarray:
         if self.dtype_ == "float32":
@@ -193,11 +202,12 @@ class Exact(ApproxMatmul):
         return out
 
     def _int8(self, codes: Any) -> Any:
-        """float32(codes @ factor_) * scale_, (N, M)."""
+        """float32(codes @ factor_) * scale_, (N, M), of int8 codes or of uint8 ones, which are 128 more."""
         import torch
 
         scale = torch.from_numpy(self.scale_)
-        if not _onednn_is_exact() or not len(codes):
+        if codes.dtype == torch.int8 or not len(codes):
+            codes = (codes.short() - 128).to(torch.int8) if codes.dtype == torch.uint8 else codes
             return torch._int_mm(codes, torch.from_numpy(self.factor_)).float() * scale
         packed = self.__dict__.get("_packed")
         if packed is None:  # not in _set_B: a pickled estimator comes without
