@@ -66,7 +66,8 @@ def bench(
     leaves
         K of maddness: 16, 32 or 64, with commas between. Default: 16,64.
     components
-        Widths of pca, svd, fastjl and countsketch, with commas between. Default: those of 4,8,16,32 that fit.
+        Widths of pca, svd, fastjl and countsketch, with commas between. Default: those of 4,8,16,32 that save
+        multiplications.
     accumulate
         How maddness sums: exact, or avg, which is faster on some processors.
     threads

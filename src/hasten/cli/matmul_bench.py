@@ -4,8 +4,8 @@ Methods take turns, the order turned round every round. The time of a method is 
 the median over the rounds of the quotient with float32 in the same round; both with the order statistics that hold the
 median of the law with 95 %. Errors are on rows that were not learned from, with an interval over rows.
 
-Nothing is ranked that is not separated: a place is shared by methods whose intervals of time overlap, directly or
-through others, and a method counts as beaten only by one that is faster and more exact, both without overlap.
+Nothing is ranked that is not separated: methods whose intervals of time overlap share places, and a method counts as
+beaten only by one that is faster and more exact, both without overlap.
 """
 
 from __future__ import annotations
@@ -136,13 +136,15 @@ def _settings(asked: Asked, data: Data) -> Settings:
     if strange:
         raise wrong("bench", "--leaves among 16, 32, 64", str(strange[0]), "Pass --leaves 16,64.")
     columns = data.factor.shape[0]
+    outputs = data.factor.shape[1]
+    saving = [size for size in COMPONENTS if size * (columns + outputs) < columns * outputs]  # multiplications
     ncodebooks = _sizes("--ncodebooks", asked.ncodebooks, NCODEBOOKS, columns)
-    components = _sizes("--components", asked.components, COMPONENTS, columns)
+    components = _sizes("--components", asked.components, saving or [1], columns)
     return Settings(ncodebooks, leaves, components, asked.accumulate, asked.threads, asked.seed)
 
 
 def _sizes(option: str, text: str | None, usual: Sequence[int], columns: int) -> list[int]:
-    """Those asked for, none above the columns of A; or the usual ones that fit."""
+    """Those asked for, none above the columns of A; or the usual ones that are not."""
     if text is None:
         return [size for size in usual if size <= columns] or [columns]
     found = numbers("bench", option, text)
@@ -282,26 +284,15 @@ def _compared(results: list[Result]) -> list[Result]:
 
 
 def places(intervals: Sequence[Interval]) -> list[tuple[int, int]]:
-    """The first and the last place that each may have, the smallest first; a place is its own only without overlap.
+    """The first and the last place that each may have, the smallest first: only what does not overlap is ranked.
 
     >>> places([(1, 2), (5, 6), (4, 5), (8, 9)])
     [(1, 1), (2, 3), (2, 3), (4, 4)]
     """
-    order = sorted(range(len(intervals)), key=lambda i: intervals[i])
-    groups: list[list[int]] = []
-    reached = -math.inf
-    for i in order:
-        if intervals[i][0] > reached:
-            groups.append([])
-        groups[-1].append(i)
-        reached = max(reached, intervals[i][1])
-    found = [(0, 0)] * len(intervals)
-    first = 1
-    for group in groups:
-        for i in group:
-            found[i] = first, first + len(group) - 1
-        first += len(group)
-    return found
+    lows, highs = np.array(intervals).reshape(-1, 2).T
+    before = [int((highs < low).sum()) for low in lows]
+    after = [int((lows > high).sum()) for high in highs]
+    return [(1 + first, len(lows) - last) for first, last in zip(before, after, strict=True)]
 
 
 def beaten_by(result: Result, others: Sequence[Result]) -> tuple[str, ...]:
@@ -344,8 +335,8 @@ def _table(results: list[Result], data: Data, asked: Asked) -> str:
         ["ms", *(f"{result.ms:.3g}" for result in good)],
         ["95 %", *(_span(result.ms_interval, ".3g") for result in good)],
         ["place", *(_place(result.place) for result in good)],
-        ["speed-up", *(f"{result.speedup:.2f}" for result in good)],
-        ["95 %", *(_span(result.speedup_interval, ".2f") for result in good)],
+        ["speed-up", *(f"{result.speedup:.3g}" for result in good)],
+        ["95 %", *(_span(result.speedup_interval, ".3g") for result in good)],
         ["tables", *(amount(result.table_bytes) for result in good)],
     ]
     refused = [f"{result.method}: {result.problem}" for result in results if result.problem]
@@ -367,7 +358,7 @@ def _reading(results: list[Result]) -> list[str]:
     fastest = min(result.ms_interval[0] for result in exact)
     faster = [r.method for r in results if r.family not in EXACT and r.ms_interval[1] < fastest]
     return [
-        "*  no other method here is both faster and more exact. Speed-up: against float32. A place, by time, is shared",
-        "   where intervals overlap.",
+        "*  no other method here is both faster and more exact. Speed-up: against float32. Places are by time: methods",
+        "   whose intervals overlap share them.",
         f"Faster than all exact products here: {', '.join(faster) or 'none'}.",
     ]

@@ -3,8 +3,8 @@
     NMSE = mean over rows of e / mean over rows of v,   e = mean (exact - found)^2 of a row,   v = mean (exact - m)^2
 
 with m the mean of all exact elements: the same number as `hasten.matmul.nmse`. Rows are what varies, so the interval is
-a percentile bootstrap over rows: each row counts Poisson(1) times, which is resampling for many rows and needs one pass.
-All methods share the resamples.
+a percentile bootstrap over rows: each row counts Poisson(1) times, which is resampling for many rows and needs one
+pass. All methods share the resamples.
 """
 
 from __future__ import annotations
