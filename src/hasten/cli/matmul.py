@@ -120,7 +120,7 @@ def fit(
     out
         The model, a safetensors file.
     ncodebooks
-        C, at most D. Twice as many are twice the work at about half the error.
+        C, at most D. More are more exact, and more work.
     leaves
         K of each codebook: 16, 32 or 64.
     split_metric

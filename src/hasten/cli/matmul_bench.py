@@ -14,10 +14,7 @@ import contextlib
 import dataclasses
 import json as json_
 import math
-import statistics
-import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,15 +27,13 @@ from hasten._core.checks import near
 from .matmul_data import Data, clear, data_of, invented, numbers, progress, wrong
 from .matmul_error import by_row, exact_product, nmse_and_intervals, spread
 from .matmul_methods import ALL, EXACT, USUAL, Method, Ready, Settings, methods_of
+from .matmul_timing import Interval, median_interval, take_turns, threads_limited
 from .memory import aligned, amount
 
-__all__ = ["Asked", "Result", "bench", "beaten_by", "median_interval", "places", "take_turns"]
+__all__ = ["Asked", "Result", "bench", "beaten_by", "measure", "places"]
 
 NCODEBOOKS, LEAVES, COMPONENTS = (8, 16, 32), (16, 64), (4, 8, 16, 32)
-SECONDS = 2e-3  # of one method in one round, at least; shorter ones run several times
 FEWEST_ROUNDS = 6  # with fewer no order statistics hold the median with 95 %
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ def bench(
         from .matmul_picture import check_folder
 
         check_folder(out)
-    with _threads(asked.threads), contextlib.ExitStack() as stack:
+    with threads_limited(asked.threads), contextlib.ExitStack() as stack:
         stack.callback(clear)
         results = measure(methods, data, asked.rounds)
     lines = [json_.dumps(_plain(result, data, asked)) for result in results]
@@ -154,28 +149,6 @@ def _sizes(option: str, text: str | None, usual: Sequence[int], columns: int) ->
     return found
 
 
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """So many threads in torch and, where threadpoolctl is installed, in the BLAS that NumPy uses."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with contextlib.ExitStack() as stack, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # two OpenMP in one process: other people's business
-            try:
-                import threadpoolctl
-            except ImportError:
-                pass
-            else:
-                stack.enter_context(threadpoolctl.threadpool_limits(count, user_api="blas"))
-            with torch.no_grad():
-                yield
-    finally:
-        torch.set_num_threads(before)
-
-
 # Measuring ------------------------------------------------------------------------------------------------------------
 
 
@@ -212,52 +185,6 @@ def _prepared(method: Method, data: Data, exact: np.ndarray) -> tuple[Ready | No
     if not np.isfinite(error).all():
         return None, None, "gives NaN or infinity"
     return ready, error, None
-
-
-def take_turns(
-    runs: Sequence[Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
-) -> list[list[float]]:  # fmt: skip
-    """Seconds of a call of each function in each round.
-
-    Args:
-        runs: what to time.
-        rounds: how many.
-        clock: seconds, for tests.
-
-    >>> ticks = iter(range(100))
-    >>> take_turns([lambda: None], 2, clock=lambda: float(next(ticks)))
-    [[1.0, 1.0]]
-    """
-    counts = []
-    for run in runs:
-        run()  # the first call allocates
-        start = clock()
-        run()
-        counts.append(max(1, min(1000, math.ceil(SECONDS / max(clock() - start, 1e-9)))))
-    seconds: list[list[float]] = [[] for _ in runs]
-    for position in range(rounds):
-        progress(f"round {position + 1} of {rounds}")
-        order = range(len(runs)) if position % 2 == 0 else reversed(range(len(runs)))
-        for i in order:
-            start = clock()
-            for _ in range(counts[i]):
-                runs[i]()
-            seconds[i].append((clock() - start) / counts[i])
-    return seconds
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, Interval]:
-    """The median, and the order statistics around it that hold the median of the law with at least 95 %.
-
-    >>> median_interval([5.0, 1.0, 2.0, 3.0, 4.0, 6.0, 7.0, 8.0, 9.0])
-    (5.0, (2.0, 8.0))
-    """
-    n, ordered = len(values), sorted(values)
-    k, tail = 0, 1 / 2**n  # the probability that at most k of n lie below the median
-    while k + 1 < n // 2 and tail + math.comb(n, k + 1) / 2**n <= 0.025:
-        k += 1
-        tail += math.comb(n, k) / 2**n
-    return statistics.median(ordered), (ordered[k], ordered[n - 1 - k])
 
 
 def _numbers(

@@ -21,8 +21,9 @@ __all__ = ["chart", "check_folder", "points", "write"]
 
 WIDTH, HEIGHT = 680, 400
 REFERENCE = "float32"  # the line at 1, and no point: its error is that of rounding
-LOWEST = 1e-12  # errors are drawn from here on
-TENS = tuple(base * 10.0**k for base in (1, 3) for k in range(-12, 3))
+LOWEST = 1e-7  # smaller errors are those of float32 and are drawn here
+TENS = tuple(10.0**k for k in range(-7, 3)) + tuple(3 * 10.0**k for k in range(-7, 3))
+NUMBER = "datum.value < 0.0009 ? format(datum.value, '~e') : format(datum.value, '~g')"
 SPEEDUPS = (1, 2, 5, 10, 20, 50, 100, 200, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 1.5, 3, 0.7)
 
 
@@ -54,7 +55,7 @@ def points(results: Sequence[Result]) -> list[dict[str, Any]]:
     """A row for each method that has numbers, without float32."""
     return [
         {
-            "arm": _series(result), "label": result.setting.split(" ")[0], "nmse": max(result.nmse, LOWEST),
+            "arm": _series(result), "label": result.setting.split(" ")[0][2:], "nmse": max(result.nmse, LOWEST),
             "low": max(result.nmse_interval[0], LOWEST), "high": max(result.nmse_interval[1], LOWEST),
             "speedup": result.speedup, "slow": result.speedup_interval[0], "fast": result.speedup_interval[1],
             "order": order,
@@ -78,7 +79,7 @@ def chart(alt: Any, results: Sequence[Result], title: str) -> Any:
     down = theme.log_hull(itertools.chain.from_iterable((r["low"], r["high"]) for r in rows), margin=0.08)
     x = alt.Scale(type="log", domain=across, nice=False)
     y = alt.Scale(type="log", domain=down, nice=False)
-    ticks = {"values": theme.log_ticks(TENS, down, 8), "labelExpr": "format(datum.value, '~g')"}
+    ticks = {"values": theme.log_ticks(TENS, down, 8), "labelExpr": NUMBER}
     speed = {"values": theme.log_ticks(SPEEDUPS, across, 8), "labelExpr": "format(datum.value, '~g') + '\u00d7'"}
 
     def right(field: str) -> Any:
@@ -98,6 +99,8 @@ def chart(alt: Any, results: Sequence[Result], title: str) -> Any:
         data.mark_text(dy=-10, fontSize=10, color="#444444").encode(right("speedup"), up("nmse"), text="label:N"),
     )  # fmt: skip
     sized = theme.themed(drawn, width=WIDTH, height=HEIGHT, entry=theme.entry_width(names), background="white")
-    subtitle = "Down: more exact. Right: faster. Lines: 95 % intervals. Dashed: float32."
+    subtitle = (
+        "Down: more exact. Right: faster. Lines: 95 % intervals. Dashed: float32. Numbers: codebooks or components."
+    )
     heading = {"text": f"Error against speed: {title}", "subtitle": subtitle, "anchor": "start", "offset": 14}
     return sized.properties(title=heading, description=f"{heading['text']}. {subtitle}")
