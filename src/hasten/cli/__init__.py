@@ -26,6 +26,7 @@ VERBS = {
     "methods": "List the methods, or show one's arguments and card.",
     "schedule": "Draw a learning-rate schedule.",
     "codec": "Compress sensor data without loss; read, check and mend compressed files.",
+    "matmul": "Find out whether products by look-up pay on your own activations; learn one, use it.",
     "doctor": "Say what is installed and what this machine offers.",
     "new": "Write a workload file to start from.",
 }
