@@ -400,12 +400,6 @@ def test_places_and_what_beats_what() -> None:
     assert [beaten_by(each, every) for each in every] == [(), ("good",), (), ()]
 
 
-def test_both_ways_to_multiply_bytes_agree() -> None:
-    model = matmul_methods.Exact("int8").fit(DATA.learn, DATA.factor)
-    rows = model.encode(DATA.test)
-    assert np.array_equal(matmul_methods._by_int_mm(model)(rows), model.matmul(rows))
-
-
 def test_points_of_the_picture() -> None:
     made = [
         Result("float32", "float32", "float32", "", nmse=1e-14, speedup=1.0),

@@ -11,7 +11,6 @@ maddness                 trees and tables, in one pass, by the error of the outp
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hasten.matmul import Maddness
-from hasten.matmul.base import ApproxMatmul, Encoded
+from hasten.matmul.base import ApproxMatmul
 from hasten.matmul.exact import Exact
 from hasten.matmul.maddness import kernels
 from hasten.matmul.projections import PCA, TruncatedSVD
@@ -124,8 +123,7 @@ def _held(dtype: str) -> Callable[[Data], Ready]:
     def prepare(data: Data) -> Ready:
         model = Exact(dtype).fit(data.learn, data.factor)
         rows = model.encode(data.test)
-        multiply = _multiplier(model, rows, dtype)
-        return Ready(lambda: multiply(rows), model.cost(1).table_bytes)
+        return Ready(lambda: model.matmul(rows), model.cost(1).table_bytes)
 
     return prepare
 
@@ -135,37 +133,9 @@ def _given(dtype: str) -> Callable[[Data], Ready]:
 
     def prepare(data: Data) -> Ready:
         model = Exact(dtype).fit(data.learn, data.factor)
-        multiply = _multiplier(model, model.encode(data.test), dtype)
-        return Ready(lambda: multiply(model.encode(data.test)), model.cost(1).table_bytes)
+        return Ready(lambda: model.matmul(model.encode(data.test)), model.cost(1).table_bytes)
 
     return prepare
-
-
-def _multiplier(model: Exact, rows: Encoded, dtype: str) -> Callable[[Encoded], np.ndarray]:
-    """The fastest way to multiply encoded rows: which 8-bit kernel is fast depends on the processor."""
-    if dtype != "int8":
-        return model.matmul
-    ways = [model.matmul, _by_int_mm(model)]
-    return min(ways, key=lambda way: min(_seconds(way, rows) for _ in range(3)))
-
-
-def _by_int_mm(model: Exact) -> Callable[[Encoded], np.ndarray]:
-    import torch
-
-    factor, scale = torch.from_numpy(model.factor_), torch.from_numpy(model.scale_)
-
-    def multiply(rows: Encoded) -> np.ndarray:
-        codes, of_rows = rows.values
-        out = torch._int_mm(torch.from_numpy(codes), factor) * scale
-        return out.mul_(torch.from_numpy(of_rows)[:, None]).numpy()
-
-    return multiply
-
-
-def _seconds(way: Callable[[Encoded], np.ndarray], rows: Encoded) -> float:
-    begun = time.perf_counter()
-    way(rows)
-    return time.perf_counter() - begun
 
 
 def _sized(family: str, settings: Settings) -> Iterator[Method]:

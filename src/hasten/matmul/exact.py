@@ -105,8 +105,8 @@ def _by_onednn(codes: Any, packed: Any, scale: Any) -> Any:
     import torch
 
     zeros = torch.zeros(len(scale), dtype=torch.int64)
-    fused = ("none", [], "")  # nothing after the product
-    return torch.ops.onednn.qlinear_pointwise(codes, 1.0, 128, packed, scale, zeros, None, 1.0, 0, torch.float32, *fused)
+    product, after = torch.ops.onednn.qlinear_pointwise, ("none", [], "")  # nothing after the product
+    return product(codes, 1.0, 128, packed, scale, zeros, None, 1.0, 0, torch.float32, *after)
 
 
 @functools.cache
