@@ -202,6 +202,8 @@ def test_arrays_that_cannot_be_stored(x, error, message):
         ({"predictor": "dleta"}, "Did you mean delta"),
         ({"entropy": 3}, "entropy one of"),
         ({"cross": True}, 'cross "auto" or False'),
+        ({"cross": 0}, 'cross "auto" or False, got 0'),
+        ({"cross": np.False_}, 'cross "auto" or False'),
         ({"max_error": 0.5}, "max_error only for floats, got columns of dtype int16"),
         ({"max_error": 0.0}, "max_error > 0"),
         ({"max_error": float("inf")}, "a finite number for max_error"),
