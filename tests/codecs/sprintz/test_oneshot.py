@@ -234,6 +234,14 @@ def test_meta_must_be_a_dict():
         compress(walk(9, 1), meta=[1])
 
 
+def test_what_one_caller_does_to_meta_reaches_no_other():
+    for arguments in ({"profile": "fast"}, {"meta": {"device": {"name": "A7"}}}):
+        buf = compress(walk(9, 1), **arguments)
+        found = info(buf).meta
+        found.setdefault("device", {})["name"] = found["more"] = "mine"
+        assert info(buf).meta == arguments.get("meta", {})
+
+
 def test_a_result_that_is_too_large_is_refused_before_it_is_made():
     buf = compress(walk(1000, 3))
     with pytest.raises(ValueError, match="at most 5999 bytes of rows, got 6000. Pass a larger max_bytes="):

@@ -121,6 +121,17 @@ def test_opening_without_appending_changes_nothing(tmp_path):
     assert path.read_bytes() == compress(X)
 
 
+def test_a_writer_shares_its_header_with_no_other(tmp_path):
+    meta = {"device": {"name": "A7"}}
+    for arguments in ({}, {"meta": meta}):
+        with Writer(tmp_path / "first", "int16", 2, **arguments) as writer:
+            writer.header.meta.setdefault("device", {})["name"] = "mine"
+        with Writer(tmp_path / "second", "int16", 2, **arguments) as writer:
+            assert writer.header.meta == arguments.get("meta", {})
+        Writer(tmp_path / "second", "int16", 2, mode="a", **arguments).close()
+    assert meta == {"device": {"name": "A7"}}
+
+
 def test_any_truth_says_that_values_may_be_missing(tmp_path):
     Writer(tmp_path / "x", "int16", 2, missing=2).close()
     assert (info(tmp_path / "x").missing, info(tmp_path / "x").checksum) == (True, True)
