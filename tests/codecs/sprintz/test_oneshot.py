@@ -202,6 +202,8 @@ def test_arrays_that_cannot_be_stored(x, error, message):
         ({"predictor": "dleta"}, "Did you mean delta"),
         ({"entropy": 3}, "entropy one of"),
         ({"cross": True}, 'cross "auto" or False'),
+        ({"cross": 0}, 'cross "auto" or False, got 0'),
+        ({"cross": np.False_}, 'cross "auto" or False'),
         ({"max_error": 0.5}, "max_error only for floats, got columns of dtype int16"),
         ({"max_error": 0.0}, "max_error > 0"),
         ({"max_error": float("inf")}, "a finite number for max_error"),
@@ -230,6 +232,14 @@ def test_meta_must_be_a_dict():
             compress(walk(9, 1), meta=meta)
     with pytest.raises(TypeError, match="meta a dict, got list"):
         compress(walk(9, 1), meta=[1])
+
+
+def test_what_one_caller_does_to_meta_reaches_no_other():
+    for arguments in ({"profile": "fast"}, {"meta": {"device": {"name": "A7"}}}):
+        buf = compress(walk(9, 1), **arguments)
+        found = info(buf).meta
+        found.setdefault("device", {})["name"] = found["more"] = "mine"
+        assert info(buf).meta == arguments.get("meta", {})
 
 
 def test_a_result_that_is_too_large_is_refused_before_it_is_made():

@@ -17,7 +17,7 @@ from tests.codecs.sprintz.container import arrays, same, walk
 from tests.codecs.sprintz.replay import files_after, record, written
 
 from hasten.codecs import sprintz
-from hasten.codecs.sprintz import CorruptError, Writer, compress, repair, verify
+from hasten.codecs.sprintz import CorruptError, Writer, compress, info, repair, verify
 from hasten.codecs.sprintz.disk import Disk
 
 X = walk(3000, 3)
@@ -119,6 +119,22 @@ def test_opening_without_appending_changes_nothing(tmp_path):
     path.write_bytes(compress(X))
     Writer(path, mode="a").close()
     assert path.read_bytes() == compress(X)
+
+
+def test_a_writer_shares_its_header_with_no_other(tmp_path):
+    meta = {"device": {"name": "A7"}}
+    for arguments in ({}, {"meta": meta}):
+        with Writer(tmp_path / "first", "int16", 2, **arguments) as writer:
+            writer.header.meta.setdefault("device", {})["name"] = "mine"
+        with Writer(tmp_path / "second", "int16", 2, **arguments) as writer:
+            assert writer.header.meta == arguments.get("meta", {})
+        Writer(tmp_path / "second", "int16", 2, mode="a", **arguments).close()
+    assert meta == {"device": {"name": "A7"}}
+
+
+def test_any_truth_says_that_values_may_be_missing(tmp_path):
+    Writer(tmp_path / "x", "int16", 2, missing=2).close()
+    assert (info(tmp_path / "x").missing, info(tmp_path / "x").checksum) == (True, True)
 
 
 def test_a_new_file_replaces_an_old_one(tmp_path):

@@ -40,7 +40,7 @@ def make_options(call: str, profile: str, predictor: str, entropy: str, cross: s
     ):  # fmt: skip
         if value not in known:
             raise refuse(call, f"{name} one of {', '.join(known)}", repr(value), near(str(value), known))
-    if cross not in ("auto", False):
+    if cross is not False and not (isinstance(cross, str) and cross == "auto"):  # 0 == False, and is none
         raise refuse(call, 'cross "auto" or False', repr(cross), "")
     return Options(profile, predictor, entropy, cross, _max_error(call, max_error))
 
@@ -82,7 +82,7 @@ def finish_header(
         options, chunk_rows, checksum, missing, names, units, rate, meta: As of `compress`.
         gaps: As of `Header`.
     """
-    fields = {"checksum": bool(checksum), "missing": missing, "options": options, "gaps": gaps, **found}
+    fields = {"checksum": bool(checksum), "missing": bool(missing), "options": options, "gaps": gaps, **found}
     if names is units is rate is meta is None and isinstance(chunk_rows, (int, type(None))):
         return _plain_header(call, chunk_rows, **fields)
     header = _checked_header(call, chunk_rows, **fields)

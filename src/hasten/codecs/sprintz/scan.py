@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -32,8 +33,9 @@ def read_header(source: Source) -> Header:
     if isinstance(found, int):
         whole = bytes(source.read(0, found))
         found = _parsed(whole) if found < 1024 else parse_header(whole, found)
-    assert isinstance(found, Header)
-    return replace(found, meta=dict(found.meta)) if found.meta else found
+        assert isinstance(found, Header)
+        found = replace(found, meta=deepcopy(found.meta))  # whoever asked may change it
+    return found
 
 
 @lru_cache(maxsize=64)

@@ -15,6 +15,8 @@ index, an old trailer) either fits, and then it was appended, or is seen not to 
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -103,7 +105,7 @@ class Writer:
 
     def _begin(self, header: Header, packed: bytes) -> None:
         """Write the header of a new file."""
-        self.header = header
+        self.header = replace(header, meta=deepcopy(header.meta))  # others may share that one
         self._disk.truncate(0)
         self._disk.write(0, packed)
         self._disk.sync()
