@@ -106,7 +106,8 @@ def _by_onednn(codes: Any, packed: Any, scale: Any) -> Any:
 
     zeros = torch.zeros(len(scale), dtype=torch.int64)
     fused = ("none", [], "")  # nothing after the product
-    return torch.ops.onednn.qlinear_pointwise(codes, 1.0, 128, packed, scale, zeros, None, 1.0, 0, torch.float32, *fused)
+    kind = torch.float32
+    return torch.ops.onednn.qlinear_pointwise(codes, 1.0, 128, packed, scale, zeros, None, 1.0, 0, kind, *fused)
 
 
 @functools.cache
