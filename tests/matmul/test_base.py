@@ -172,6 +172,7 @@ BAD_FACTORS = {
     "a vector": (B[:, 0], ValueError, r"B of shape \(3, M\)"),
     "no output": (B[:, :0], ValueError, "M at least 1"),
     "NaN": (B * np.nan, ValueError, "finite B"),
+    "beyond float32": (np.full((3, 2), -1e39), ValueError, "B within the range of float32.*Scale B down"),
     "a list": (B.tolist(), TypeError, "B to be a NumPy array"),
 }
 
@@ -183,6 +184,21 @@ def test_factors_that_are_none(factor, error, message):
         with pytest.raises(error, match=message):
             call()
     assert (model.matmul(A) == A @ B).all()
+
+
+@pytest.mark.parametrize("failing", ["_fit", "_set_B"])
+def test_a_method_that_gives_up_keeps_what_it_had(failing, monkeypatch):
+    model = Doubled().fit(A, B)
+    before = dict(vars(model))
+
+    def give_up(*given):
+        model.seen_, model.B_ = None, None
+        raise RuntimeError("given up")
+
+    monkeypatch.setattr(Doubled, failing, give_up)
+    with pytest.raises(RuntimeError, match="given up"):
+        model.fit(A[:2], B)
+    assert vars(model) == before
 
 
 BAD_WEIGHTS = ([1.0, 2.0], [1.0, -1.0, 1.0, 1.0], [0.0] * 4, [np.nan] * 4, [[1.0] * 4])

@@ -11,9 +11,11 @@ are stored by the constructor and nowhere else, what is learned ends in an under
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -148,7 +150,7 @@ def as_factor(call: str, name: str, value: Any, rows: int | None = None) -> np.n
         rows: D, where it is known.
 
     Raises:
-        TypeError: another type or dtype. ValueError: another shape, or a value that is not finite.
+        TypeError: another type or dtype. ValueError: another shape, or a value that is not finite in float32.
     """
     array = _as_array(call, name, value)
     if array.dtype not in FACTOR_DTYPES:
@@ -157,6 +159,10 @@ def as_factor(call: str, name: str, value: Any, rows: int | None = None) -> np.n
     shaped = array.ndim == 2 and array.shape[1] > 0 and (rows is None or array.shape[0] == rows)
     check(shaped, call, expected, array, f"Pass {name} as the right factor of A @ {name}: weight.T of a linear layer.")
     check(bool(np.isfinite(array).all()), call, f"finite {name}", "NaN or infinity", f"Look where {name} comes from.")
+    with np.errstate(over="ignore"):
+        small = bool(np.isfinite(np.asarray(array, np.float32)).all())
+    fix = f"Scale {name} down, and the product up."
+    check(small, call, f"{name} within the range of float32", "a value that is not", fix)
     return array
 
 
@@ -246,10 +252,22 @@ class ApproxMatmul:
         rows = as_training_rows(call, "A", A)
         factor = None if B is None else as_factor(call, "B", B, rows.shape[1])
         weight = as_sample_weight(call, sample_weight, len(rows))
-        self._fit(rows, factor, weight)
-        self.n_features_in_ = rows.shape[1]
-        self._forget_B()
-        return self if factor is None else self.set_B(factor)
+        with self._all_or_nothing():
+            self._fit(rows, factor, weight)
+            self.n_features_in_ = rows.shape[1]
+            self._forget_B()
+            return self if factor is None else self.set_B(factor)
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """What was learned before comes back where something raises: methods assign attributes and change none."""
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
     def _forget_B(self) -> None:
         """What was built of an earlier B is no longer used."""
@@ -260,8 +278,9 @@ class ApproxMatmul:
         call = f"{type(self).__name__}.set_B"
         self._check_fitted(call)
         factor = as_factor(call, "B", B, self.n_features_in_)
-        self._set_B(factor)
-        self.n_outputs_ = factor.shape[1]
+        with self._all_or_nothing():
+            self._set_B(factor)
+            self.n_outputs_ = factor.shape[1]
         return self
 
     def encode(self, A: Any) -> Any:

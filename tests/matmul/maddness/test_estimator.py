@@ -295,7 +295,7 @@ BAD = {
     "accumulate": ("sum", None),
     "upcast_every": (0, 3, 2.0),
     "dense": (1, None),
-    "random_state": (-1, 0.5, "0"),
+    "random_state": (-1, 0.5, "0", None),
 }
 
 
@@ -325,3 +325,16 @@ def test_arguments_that_do_not_go_together():
 def test_products_beyond_float32_are_refused():
     with pytest.raises(ValueError, match="products that float32 can hold"):
         Maddness(4).fit(TRAIN * np.float32(1e30), B * np.float32(1e10))
+
+
+def test_a_call_that_is_refused_late_leaves_what_was_learned():
+    model = Maddness(4).fit(TRAIN, B)
+    before, params = model.matmul(TEST), dict(vars(model))
+    for factor in (np.full_like(B, 3e38), np.full(B.shape, 1e39)):
+        for call in (model.fit, model.partial_fit):
+            with pytest.raises(ValueError, match="float32"):
+                call(2 * TRAIN, factor)
+            assert vars(model) == params
+        with pytest.raises(ValueError, match="float32"):
+            model.set_B(factor)
+    assert (model.matmul(TEST) == before).all()

@@ -77,7 +77,7 @@ class Maddness(ApproxMatmul):
         dense: False: prototypes on their codebook's own columns only, without ridge (product quantisation by trees).
             Far less exact; tables are built faster.
         random_state: seed of the folds of "cv" and of the search for leading directions with more than 16 outputs, at
-            least 0; None is 0.
+            least 0.
 
     Attributes:
         split_dims_: (C, L) int32.
@@ -120,7 +120,7 @@ class Maddness(ApproxMatmul):
         accumulate: str = "exact",
         upcast_every: int = 16,
         dense: bool = True,
-        random_state: int | None = None,
+        random_state: int = 0,
     ) -> None:
         self.ncodebooks, self.leaves, self.ridge, self.n_candidates = ncodebooks, leaves, ridge, n_candidates
         self.split_metric, self.lut_bits, self.lut_scale = split_metric, lut_bits, lut_scale
@@ -147,8 +147,7 @@ class Maddness(ApproxMatmul):
         averaging(1, self.upcast_every)
         fits = self.accumulate == "exact" or self.lut_bits == 8
         check(fits, call, 'lut_bits=8 with accumulate="avg"', self.lut_bits, 'Pass accumulate="exact".')
-        if self.random_state is not None:
-            whole(call, "random_state", self.random_state)
+        whole(call, "random_state", self.random_state)
 
     # Learning ---------------------------------------------------------------------------------------------------------
 
@@ -174,7 +173,7 @@ class Maddness(ApproxMatmul):
 
     def _factor(self, A: np.ndarray, B: np.ndarray | None, weight: np.ndarray | None) -> np.ndarray:
         assert B is not None
-        return leading(A, B, np.ones(len(A)) if weight is None else weight, self.random_state or 0) if self.dense else B
+        return leading(A, B, np.ones(len(A)) if weight is None else weight, self.random_state) if self.dense else B
 
     def _ridge(
         self,
@@ -186,7 +185,7 @@ class Maddness(ApproxMatmul):
     ) -> float:
         if self.ridge != "cv":
             return float(self.ridge)
-        fold_of = np.random.default_rng(self.random_state or 0).permutation(len(A)) % FOLDS
+        fold_of = np.random.default_rng(self.random_state).permutation(len(A)) % FOLDS
 
         def fold(i: int) -> Statistics:
             rows = np.flatnonzero(fold_of == i)
@@ -227,10 +226,11 @@ class Maddness(ApproxMatmul):
         factor = None if B is None else as_factor(call, "B", B, rows.shape[1])
         weight = as_sample_weight(call, sample_weight, len(rows))
         codes = kernels.encode(rows, self.trees_).array()
-        self.statistics_ = self.statistics_.copy().add(codes, rows, weight)
-        self._set_prototypes()
-        self._forget_B()
-        return self if factor is None else self.set_B(factor)
+        with self._all_or_nothing():
+            self.statistics_ = self.statistics_.copy().add(codes, rows, weight)
+            self._set_prototypes()
+            self._forget_B()
+            return self if factor is None else self.set_B(factor)
 
     # Products ---------------------------------------------------------------------------------------------------------
 

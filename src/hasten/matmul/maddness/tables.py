@@ -35,6 +35,8 @@ _DTYPES = {8: np.dtype(np.uint8), 16: np.dtype(np.uint16), 32: np.dtype(np.float
 class Tables:
     """Tables and how their sums are read: `sum * scale[m] + offset[m]`.
 
+    The arrays are not copied, and must not change: kernels keep copies of their own.
+
     Args:
         luts: (M, C, K) uint8, uint16 or float32.
         scale: (M,) float32.

@@ -30,7 +30,7 @@ LEAVES = (16, 32, 64)
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """The trees of C codebooks.
+    """The trees of C codebooks. The arrays are not copied, and must not change: kernels keep copies of their own.
 
     Args:
         dims: (C, L) int32, the column of each level, at least 0.
