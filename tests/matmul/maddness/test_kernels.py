@@ -151,7 +151,7 @@ def test_what_native_code_refuses():
     packed = kernels._packed_tables(tables, "exact", 16, 5)
     out, codes = np.empty((70, 3), np.float32), np.empty(128 * 5, np.uint8)
     with pytest.raises(ValueError, match="a column that the rows do not have"):
-        kernels.multiply(x[:, :10], Trees(np.full((5, 4), 15, np.int32), trees.thresholds), tables)
+        ext.maddness_encode(x, np.full((5, 4), 20, np.int32), nodes, 0, codes, "scalar", 1)
     with pytest.raises(ValueError, match="codes of another size"):
         ext.maddness_encode(x, dims, nodes, 0, codes[:-1], "scalar", 1)
     with pytest.raises(ValueError, match="quads need 16 leaves"):
@@ -166,6 +166,62 @@ def test_what_native_code_refuses():
         kernels.multiply(x, trees, tables, out=out.astype(np.float64))
     with pytest.raises(ValueError, match="threads"):
         kernels.multiply(x, trees, tables, threads=0)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_trees_codes_and_tables_that_do_not_fit(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(kernels, "ext", None)
+    x = np.zeros((70, 20), np.float32)
+    trees, tables = trees_of(5, 4, 20), tables_of(3, 5, 16)
+    outside = Trees(np.full((5, 4), 15, np.int32), trees.thresholds)
+    for call in (kernels.encode, lambda *given: kernels.multiply(*given, tables)):
+        with pytest.raises(ValueError, match=r"encode: expected rows \(N, D\) with column 15"):
+            call(x[:, :10], outside)
+        with pytest.raises(ValueError, match=r"encode: expected rows \(N, D\)"):
+            call(x[0], trees)
+    for other in (tables_of(3, 6, 16), tables_of(3, 5, 32)):
+        for call in (kernels.multiply, lambda x, trees, tables: kernels.scan(kernels.encode(x, trees), tables)):
+            with pytest.raises(ValueError, match="expected tables of 5 codebooks and 16 leaves"):
+                call(x, trees, other)
+        asked = filter_of((7, 20, 5, 2), (1, 1), (1, 1), (0, 0), (1, 1))
+        with pytest.raises(ValueError, match="convolve: expected tables of 5 codebooks and 16 leaves"):
+            kernels.convolve(np.zeros((7, 20, 5, 2), np.float32), asked, trees, other)
+
+
+@needs_kernels
+@pytest.mark.parametrize("isa", ISAS)
+def test_codes_that_are_none_read_nothing_outside_of_the_tables(isa):
+    packed = kernels._packed_tables(tables_of(2, 4, 16), "exact", 16, 4)
+    assert ext is not None
+    ext.maddness_scan(np.full(64 * 4, 255, np.uint8), 64, 0, *packed, np.empty((64, 2), np.float32), isa, 1)
+
+
+@needs_kernels
+@pytest.mark.parametrize(("C", "upcast_every"), [(300, 1), (600, 2)])
+def test_more_groups_than_sixteen_bits_hold(C, upcast_every):
+    x = np.random.default_rng(9).normal(size=(70, 20)).astype(np.float32)
+    trees, tables = trees_of(C, 4, 20), tables_of(3, C, 16)
+    codes = numpy_kernels.encode(x, trees.dims, trees.thresholds)
+    expected = numpy_kernels.scan(codes, tables, "avg", upcast_every)
+    assert kernels.multiply(x, trees, tables, "avg", upcast_every).tobytes() == expected.tobytes()
+
+
+def test_an_output_in_the_memory_of_the_rows():
+    rows = np.random.default_rng(10).normal(size=(1000, 20)).astype(np.float32)
+    trees, tables = trees_of(5, 4, 20), tables_of(20, 5, 16)
+    expected = kernels.multiply(rows, trees, tables)
+    for shift in (0, 10):
+        memory = np.empty((1000 + shift, 20), np.float32)
+        memory[:1000] = rows
+        assert (kernels.multiply(memory[:1000], trees, tables, out=memory[shift:]) == expected).all()
+    images, asked = rows.reshape(20, 20, 10, 5), filter_of((20, 20, 10, 5), (1, 1), (1, 1), (0, 0), (1, 1))
+    expected = kernels.convolve(images, asked, trees, tables)
+    memory = np.empty(images.size + 1000, np.float32)
+    memory[: images.size] = images.ravel()
+    out = memory[1000:].reshape(expected.shape)
+    inside = memory[: images.size].reshape(images.shape)
+    assert (kernels.convolve(inside, asked, trees, tables, out=out) == expected).all()
 
 
 def filter_of(shape, kernel, stride, padding, dilation) -> kernels.Filter:

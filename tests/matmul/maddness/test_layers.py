@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hasten.matmul import Maddness
 from hasten.matmul.maddness import soft
 from hasten.matmul.maddness.layers import MODES, MaddnessConv2d, MaddnessLinear
-from hasten.matmul.maddness.operators import torch_scan
+from hasten.matmul.maddness.operators import maddness_conv2d, maddness_linear, torch_scan
 
 
 def rows(count: int = 400, width: int = 12, seed: int = 0) -> Tensor:
@@ -470,6 +470,17 @@ def test_bad_input_to_forward(mode):
         frozen(torch.zeros(2, 4, 9, 9))
     with pytest.raises(ValueError, match="no smaller than the kernel"):
         frozen(torch.zeros(2, 3, 2, 9))
+
+
+def test_operators_cast_nothing_silently():
+    made, (_, image_layer, images) = layer(), conv()
+    for dtype in (torch.float64, torch.int8):
+        with pytest.raises(TypeError, match=r"maddness_linear: expected a float32, bfloat16 or float16 input"):
+            maddness_linear(rows().to(dtype), *made._packed())
+        with pytest.raises(TypeError, match=r"maddness_conv2d: expected a float32, bfloat16 or float16 input"):
+            maddness_conv2d(images.to(dtype), *image_layer._packed(), image_layer.geometry)
+    with pytest.raises(ValueError, match=r"rows \(N, D\) with column"):
+        maddness_linear(rows()[:, :2], *made._packed())
 
 
 def test_bad_arguments_of_the_constructor():

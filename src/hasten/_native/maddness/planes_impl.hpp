@@ -1,4 +1,4 @@
-// Sums from planes of codes, a template over a vector of bytes V (scalar.cpp, avx2.hpp, avx512.hpp):
+// Sums from planes of codes, a template over a vector of bytes V (avx2.cpp, avx512.hpp):
 //   V::kBytes, V::kOutputs (that registers have room for), V::load, V::zero, average (a + b + 1) >> 1, add16 and high (words of two bytes), V::store_sums,
 //   and V::Table<leaves> with lookup.
 #pragma once

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -215,10 +217,27 @@ void in_threads(std::size_t rows, std::size_t threads, const Work& work) {
     const std::size_t blocks = (rows + kRows - 1) / kRows, chunks = (blocks + kChunk - 1) / kChunk;
     threads = std::max<std::size_t>(1, std::min(threads, chunks));
     const auto run = [&](std::size_t i) { work(chunks * i / threads * kChunk, std::min(blocks, chunks * (i + 1) / threads * kChunk)); };
+    std::vector<std::exception_ptr> errors(threads);
+    const auto guarded = [&](std::size_t i) {
+        try {
+            run(i);
+        } catch (...) {
+            errors[i] = std::current_exception();
+        }
+    };
     std::vector<std::thread> others;
-    for (std::size_t i = 1; i < threads; ++i) others.emplace_back(run, i);
-    run(0);
+    others.reserve(threads - 1);
+    std::size_t started = 1;
+    try {
+        for (; started < threads; ++started) others.emplace_back(guarded, started);
+    } catch (const std::system_error&) {  // no more threads are to be had: the rest is done here
+    }
+    guarded(0);
+    for (; started < threads; ++started) guarded(started);
     for (std::thread& other : others) other.join();
+    for (const std::exception_ptr& error : errors) {
+        if (error) std::rethrow_exception(error);
+    }
 }
 
 template <typename Source>

@@ -1,62 +1,10 @@
-// Any machine: arrays of 16 bytes, of which a compiler makes vectors if it likes.
+// Any machine: plain loops over the rows of a block, of which a compiler makes vectors if it likes.
 #include <cstring>
 
 #include "planes_impl.hpp"
 
 namespace hasten::maddness {
 namespace {
-
-struct Plain {
-    static constexpr std::size_t kBytes = 16, kOutputs = 1;
-    uint16_t word[kBytes / 2];  // two rows each, the first one below
-
-    void hold() {
-#if defined(__GNUC__)
-        asm volatile("" : : "r"(word) : "memory");
-#endif
-    }
-    static Plain zero() { return {}; }
-    static Plain load(const uint8_t* from) {
-        Plain v;
-        for (std::size_t i = 0; i < kBytes / 2; ++i) v.word[i] = static_cast<uint16_t>(from[2 * i] | from[2 * i + 1] << 8);
-        return v;
-    }
-    template <typename F>
-    static Plain each(F f) {
-        Plain v;
-        for (std::size_t i = 0; i < kBytes / 2; ++i) v.word[i] = static_cast<uint16_t>(f(i));
-        return v;
-    }
-    static void store_sums(Plain all, Plain odd, uint16_t* to) {
-        for (std::size_t i = 0; i < kBytes / 2; ++i) {
-            to[2 * i] = static_cast<uint16_t>(all.word[i] - (odd.word[i] << 8));
-            to[2 * i + 1] = odd.word[i];
-        }
-    }
-    static void store_bytes(Plain bytes, uint16_t* to) { store_sums(bytes, high_of(bytes), to); }
-    static Plain high_of(Plain a) {
-        return each([&](std::size_t i) { return a.word[i] >> 8; });
-    }
-    template <std::size_t leaves>
-    struct Table {
-        const uint8_t* entries;
-        explicit Table(const uint8_t* from) : entries(from) {}
-        Plain lookup(Plain x) const {
-            return each([&](std::size_t i) { return entries[x.word[i] & 255] | entries[x.word[i] >> 8] << 8; });
-        }
-    };
-};
-
-Plain average(Plain a, Plain b) {
-    return Plain::each([&](std::size_t i) {
-        const unsigned low = ((a.word[i] & 255u) + (b.word[i] & 255u) + 1) >> 1;
-        return low | ((a.word[i] >> 8) + (b.word[i] >> 8) + 1u) >> 1 << 8;
-    });
-}
-Plain add16(Plain a, Plain b) {
-    return Plain::each([&](std::size_t i) { return a.word[i] + b.word[i]; });
-}
-Plain high(Plain a) { return Plain::high_of(a); }
 
 void encode(const float* const* columns, const Trees& trees, Layout, uint8_t* codes) {
     for (std::size_t c = 0; c < trees.codebooks; ++c, codes += kRows, columns += trees.levels) {
@@ -69,8 +17,35 @@ void encode(const float* const* columns, const Trees& trees, Layout, uint8_t* co
     }
 }
 
+// As a shuffle, never behind the table, whatever a code is.
+void look_up(const uint8_t* codes, const uint8_t* table, std::size_t leaves, uint8_t* result) {
+    for (std::size_t r = 0; r < kRows; ++r) result[r] = table[codes[r] & (leaves - 1)];
+}
+
+// The average of `group` codebooks: neighbours first.
+void averages(const uint8_t* codes, const uint8_t* luts, std::size_t leaves, std::size_t group, uint8_t* result) {
+    if (group == 1) return look_up(codes, luts, leaves, result);
+    const std::size_t half = group / 2;
+    uint8_t right[kRows];
+    averages(codes, luts, leaves, half, result);
+    averages(codes + half * kRows, luts + half * leaves, leaves, half, right);
+    for (std::size_t r = 0; r < kRows; ++r) result[r] = static_cast<uint8_t>((result[r] + right[r] + 1) >> 1);
+}
+
 void sums(const uint8_t* codes, std::size_t blocks, Layout, const Tables& tables, const Range& range, uint16_t* result) {
-    sums_of_planes<Plain>(codes, blocks, tables, range, result);
+    const std::size_t group = tables.group ? tables.group : 1, leaves = tables.leaves;
+    for (; blocks > 0; --blocks, codes += kRows * tables.codebooks, result += kTile * kRows) {
+        for (std::size_t m = range.first; m < range.last; ++m) {
+            const uint8_t* const luts = tables.luts + m * tables.codebooks * leaves;
+            uint16_t total[kRows] = {};
+            for (std::size_t c = range.from; c < range.to; c += group) {
+                uint8_t bytes[kRows];
+                averages(codes + c * kRows, luts + c * leaves, leaves, group, bytes);
+                for (std::size_t r = 0; r < kRows; ++r) total[r] = static_cast<uint16_t>(total[r] + bytes[r]);
+            }
+            std::memcpy(result + (m - range.first) * kRows, total, sizeof total);
+        }
+    }
 }
 
 void finish(const uint16_t* s, std::size_t rows, std::size_t count, const float* scale, const float* offset, float* out,
@@ -78,7 +53,17 @@ void finish(const uint16_t* s, std::size_t rows, std::size_t count, const float*
     finish_any(s, rows, count, scale, offset, out, row_stride, column_stride);
 }
 
-std::size_t shuffles(std::size_t count) { return shuffles_of<Plain>(count); }
+std::size_t shuffles(std::size_t count) {
+    const uint8_t entries[16] = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3};
+    uint8_t codes[kRows] = {};
+    for (std::size_t i = 0; i < count; ++i) {
+        look_up(codes, entries, 16, codes);
+#if defined(__GNUC__)
+        asm volatile("" : : "r"(codes) : "memory");  // none is left out
+#endif
+    }
+    return count * kRows;
+}
 
 }  // namespace
 

@@ -29,6 +29,7 @@ Pair = tuple[int, int]  # down, across
 ROWS = 64  # of a block; kernels.hpp
 ROW_DTYPES = (np.dtype(np.float32), np.dtype(np.int8), np.dtype(np.uint8))
 LARGEST_GROUP = 32
+MOST_GROUPS = 256  # whose bytes a sum of 16 bits holds
 QUADS = 1  # a layout of codes: four codebooks side by side, each with its own quarter of 64 table entries
 
 
@@ -75,8 +76,12 @@ def encode(
         accumulate, upcast_every: of the `scan` that follows, which decide how codes are laid out; any scan reads any.
         bfloat16: whether `x` holds such bits.
         threads: how many encode at once, some rows each.
+
+    Raises:
+        ValueError: rows without a column that some tree looks at.
     """
     whole("encode", "threads", threads, low=1)
+    _check_rows(x, trees)
     if not _readable(x, bfloat16):
         x = _widened(x) if bfloat16 else x
         return _plain(numpy_kernels.encode(x, trees.dims, trees.thresholds), trees)
@@ -121,8 +126,11 @@ def convolve(
     whole("convolve", "threads", threads, low=1)
     places = geometry.places[0] * geometry.places[1]
     check(places > 0, "convolve", "a filter that fits the images", geometry.places, "Pass larger images.")
+    _check_tables("convolve", trees.ncodebooks, trees.leaves, tables)
     shape = (len(x), tables.n_outputs, places)
     out = _output(shape, out)
+    if np.may_share_memory(x, out):
+        x = x.copy()
     if not _readable(x, bfloat16) or not _compiled(tables, accumulate, upcast_every):
         rows = patches(_widened(x) if bfloat16 else x, geometry)
         found = multiply(rows, trees, tables, accumulate, upcast_every, threads=threads)
@@ -172,8 +180,12 @@ def scan(
 
     Returns:
         (N, M) float32: `out`, or a new array whose rows are contiguous.
+
+    Raises:
+        ValueError: codes or an output that do not fit the tables.
     """
     whole("scan", "threads", threads, low=1)
+    _check_tables("scan", codes.ncodebooks, codes.leaves, tables)
     out = _output((codes.n, tables.n_outputs), out)
     if ext is None or not _compiled(tables, accumulate, upcast_every):
         return numpy_kernels.scan(codes.array(), tables, accumulate, upcast_every, out)
@@ -192,21 +204,37 @@ def multiply(
 ) -> np.ndarray:  # fmt: skip
     """The approximate product of rows, as `scan(encode(x, trees), tables)`, some rows at a time.
 
-    Args and Returns:
-        As of `encode` and `scan`.
+    Args, Returns and Raises:
+        As of `encode` and `scan`. `out` may lie in the memory of `x`.
     """
     whole("multiply", "threads", threads, low=1)
+    _check_rows(x, trees)
+    _check_tables("multiply", trees.ncodebooks, trees.leaves, tables)
     if not _readable(x, bfloat16) or not _compiled(tables, accumulate, upcast_every):
         codes = encode(x, trees, accumulate, upcast_every, bfloat16=bfloat16, threads=threads)
         return scan(codes, tables, accumulate, upcast_every, out, threads=threads)
     assert ext is not None
     out = _output((len(x), tables.n_outputs), out)
+    if np.may_share_memory(x, out):  # or rows would be written over before they are read
+        x = x.copy()
     isa = dispatch.isa()
     layout, padded = _layout(trees.ncodebooks, trees.leaves, accumulate, upcast_every, isa)
     dims, nodes = _packed_trees(trees, padded)
     packed = _packed_tables(tables, accumulate, upcast_every, padded)
     ext.maddness_multiply(x, dims, nodes, layout, *packed, out, isa, threads)
     return out
+
+
+def _check_rows(x: np.ndarray, trees: Trees) -> None:
+    last = int(trees.dims.max())
+    fix = "Pass rows like those that the trees were learned from."
+    check(x.ndim == 2 and last < x.shape[1], "encode", f"rows (N, D) with column {last}", x, fix)
+
+
+def _check_tables(call: str, ncodebooks: int, leaves: int, tables: Tables) -> None:
+    fits = (tables.ncodebooks, tables.leaves) == (ncodebooks, leaves)
+    expected, fix = f"tables of {ncodebooks} codebooks and {leaves} leaves", "Pass those made for these trees."
+    check(fits, call, expected, tables.luts, fix)
 
 
 def _readable(x: np.ndarray, bfloat16: bool) -> bool:
@@ -236,11 +264,10 @@ def _plain(codes: np.ndarray, trees: Trees) -> Codes:
 
 def _compiled(tables: Tables, accumulate: str, upcast_every: int) -> bool:
     """Do compiled kernels sum such tables?"""
-    return tables.bits == 8 and (accumulate == "exact" or _group(tables.ncodebooks, upcast_every) <= LARGEST_GROUP)
-
-
-def _group(ncodebooks: int, upcast_every: int) -> int:
-    return averaging(ncodebooks, upcast_every)[0]
+    if accumulate == "exact" or tables.bits != 8:
+        return tables.bits == 8
+    group, padded, _ = averaging(tables.ncodebooks, upcast_every)
+    return group <= LARGEST_GROUP and padded // group <= MOST_GROUPS
 
 
 def _layout(ncodebooks: int, leaves: int, accumulate: str, upcast_every: int, isa: str) -> tuple[int, int]:
@@ -310,5 +337,5 @@ def _packed_tables(tables: Tables, accumulate: str, upcast_every: int, padded: i
         if accumulate == "avg":
             group, _, bias = averaging(tables.ncodebooks, upcast_every)
             scale, offset = scale * np.float32(group), offset - scale * np.float32(bias)
-        ready[key] = luts, group, np.ascontiguousarray(scale), np.ascontiguousarray(offset)
+        ready[key] = luts, group, *(np.require(numbers, requirements="CA") for numbers in (scale, offset))
     return ready[key]

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from ..._core.checks import refuse_type
 from . import kernels
+from .modes import INPUTS
 from .patches import Geometry, patch_columns
 from .soft import define, hard_encode
 from .tables import Tables, averaging
@@ -243,7 +245,9 @@ torch.library.register_autograd("hasten::maddness_linear", _refuse_gradient(8), 
 torch.library.register_autograd("hasten::maddness_conv2d", _refuse_gradient(12), setup_context=_keep_shape)
 
 
-def _refuse_onnx(call: str) -> None:
+def _check_call(call: str, x: Tensor) -> None:
+    if x.dtype not in INPUTS:
+        raise refuse_type(call, "a float32, bfloat16 or float16 input", x, "Cast it: x.float().")
     if torch.onnx.is_in_onnx_export():
         fix = "Use torch.export, or export the model before it is frozen tables (mode 'exact')."
         raise RuntimeError(f"{call}: expected an export that keeps custom operators, got ONNX, which has none. {fix}")
@@ -283,7 +287,7 @@ def maddness_linear(
     >>> maddness_linear(torch.tensor([[-1.0], [1.0]]), dims, thresholds, luts, torch.ones(1), torch.ones(1)).tolist()
     [[1.0], [16.0]]
     """
-    _refuse_onnx("maddness_linear")
+    _check_call("maddness_linear", x)
     out = torch.ops.hasten.maddness_linear(x, split_dims, thresholds, luts, scale, offset, accumulate, upcast_every)
     return cast(Tensor, out)
 
@@ -312,6 +316,8 @@ def maddness_conv2d(
         (batch, M, output height, output width), contiguous, the dtype of `x`.
 
     Raises:
+        TypeError: another dtype.
+        ValueError: a split dimension outside of a patch.
         RuntimeError: under ONNX export; in the backward pass.
 
     >>> dims, thresholds = torch.zeros(1, 4, dtype=torch.int32), torch.zeros(1, 15)
@@ -320,7 +326,7 @@ def maddness_conv2d(
     >>> maddness_conv2d(x, dims, thresholds, luts, torch.ones(1), torch.ones(1), Geometry((1, 1))).tolist()
     [[[[1.0, 16.0]]]]
     """
-    _refuse_onnx("maddness_conv2d")
+    _check_call("maddness_conv2d", x)
     padding = list(geometry.padding)
     if geometry.padding_mode != "constant":
         x, padding = geometry.pad(x), [0, 0, 0, 0]
