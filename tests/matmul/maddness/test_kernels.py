@@ -160,7 +160,7 @@ def test_what_native_code_refuses():
         ext.maddness_multiply(x, dims, nodes, 0, *packed, out[:60], "scalar", 1)
     with pytest.raises(ValueError, match="tables of other trees"):
         ext.maddness_multiply(x, dims[:4], nodes[:4], 0, *packed, out, "scalar", 1)
-    with pytest.raises(ValueError, match="groups of 1 to 32 codebooks"):
+    with pytest.raises(ValueError, match="groups of 1 to 16 codebooks"):
         ext.maddness_multiply(x, dims, nodes, 0, packed[0], 3, *packed[2:], out, "scalar", 1)
     with pytest.raises(ValueError, match="expected out of shape"):
         kernels.multiply(x, trees, tables, out=out.astype(np.float64))

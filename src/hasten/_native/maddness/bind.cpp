@@ -85,8 +85,8 @@ Tables tables_of(const Luts& luts, std::size_t group, const Floats& scale, const
     const std::size_t leaves = luts.shape(2), codebooks = luts.shape(1);
     need(leaves == 16 || leaves == 32 || leaves == 64, "maddness: tables of 16, 32 or 64 leaves");
     need(scale.shape(0) == luts.shape(0) && offset.shape(0) == luts.shape(0), "maddness: a scale and an offset for each output");
-    const bool known = group == 0 || group == 1 || group == 2 || group == 4 || group == 8 || group == 16 || group == 32;
-    need(known && (group == 0 || codebooks % group == 0), "maddness: groups of 1 to 32 codebooks, a power of two");
+    const bool known = group == 0 || group == 1 || group == 2 || group == 4 || group == 8 || group == 16;
+    need(known && (group == 0 || codebooks % group == 0), "maddness: groups of 1 to 16 codebooks, a power of two");
     need(group == 0 || codebooks / group <= kMaxCodebooks, "maddness: too many groups");
     return {luts.data(), luts.shape(0), codebooks, leaves, group, scale.data(), offset.data()};
 }

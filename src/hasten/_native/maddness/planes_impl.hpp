@@ -109,7 +109,6 @@ void plane_groups(const uint8_t* codes, std::size_t blocks, const Tables& tables
         case 4: return plane_blocks<V, leaves, 4>(codes, blocks, tables, range, sums);
         case 8: return plane_blocks<V, leaves, 8>(codes, blocks, tables, range, sums);
         case 16: return plane_blocks<V, leaves, 16>(codes, blocks, tables, range, sums);
-        case 32: return plane_blocks<V, leaves, 32>(codes, blocks, tables, range, sums);
         default: return plane_blocks<V, leaves, 1>(codes, blocks, tables, range, sums);
     }
 }

@@ -28,7 +28,7 @@ Pair = tuple[int, int]  # down, across
 
 ROWS = 64  # of a block; kernels.hpp
 ROW_DTYPES = (np.dtype(np.float32), np.dtype(np.int8), np.dtype(np.uint8))
-LARGEST_GROUP = 32
+LARGEST_GROUP = 16
 MOST_GROUPS = 256  # whose bytes a sum of 16 bits holds
 QUADS = 1  # a layout of codes: four codebooks side by side, each with its own quarter of 64 table entries
 
