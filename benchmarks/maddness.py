@@ -241,8 +241,9 @@ def main() -> None:
     if arguments.accuracy:
         return accuracy(arguments)
     n, dims, outputs = (int(part) for part in arguments.shape.split(","))
+    rows = fashion() if arguments.fashion else invented(n, dims, outputs)
     with torch.no_grad():
-        return speed(fashion() if arguments.fashion else invented(n, dims, outputs), arguments)
+        return speed(rows, arguments)
 
 
 if __name__ == "__main__":
