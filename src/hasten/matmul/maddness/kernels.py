@@ -337,5 +337,5 @@ def _packed_tables(tables: Tables, accumulate: str, upcast_every: int, padded: i
         if accumulate == "avg":
             group, _, bias = averaging(tables.ncodebooks, upcast_every)
             scale, offset = scale * np.float32(group), offset - scale * np.float32(bias)
-        ready[key] = luts, group, *(np.require(numbers, requirements="CA") for numbers in (scale, offset))
+        ready[key] = luts, group, *(np.require(numbers, requirements=["C", "A"]) for numbers in (scale, offset))
     return ready[key]
