@@ -1,6 +1,6 @@
 // Sums from planes of codes, a template over a vector of bytes V (avx2.cpp, avx512.hpp):
-//   V::kBytes, V::kOutputs (that registers have room for), V::load, V::zero, average (a + b + 1) >> 1, add16 and high (words of two bytes), V::store_sums,
-//   and V::Table<leaves> with lookup.
+//   V::kBytes, V::kOutputs (that registers have room for), V::load, V::zero, V::store_sums, V::store_bytes,
+//   V::Table<leaves> with lookup; average (a + b + 1) >> 1, add16 and high (words of two bytes).
 #pragma once
 
 #include "kernels.hpp"
