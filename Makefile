@@ -51,7 +51,7 @@ sanitize: $(VENV)/.dev ## build and run the native tests with ASan and UBSan
 	cxx=$${CXX:-g++}; \
 	PYTHONPATH=$(SANITIZED):$$site PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	LD_PRELOAD="$$($$cxx -print-file-name=libasan.so):$$($$cxx -print-file-name=libstdc++.so.6)" \
-	$(BIN)/python -S -m pytest --capture=no tests/_native
+	$(BIN)/python -S -m pytest --capture=no tests/_native tests/matmul/maddness/test_kernels.py
 
 # EXECUTIONS inputs in all, the same ones for the same SEED (fuzz/README.md). CXX=clang++ builds libFuzzer targets, too.
 EXECUTIONS ?= 1000000
