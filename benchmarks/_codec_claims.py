@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from _codec_measure import median_interval
 from _codec_peers import MEMCPY, PLANAR
 from _codec_sets import WALK
+from _intervals import median_interval
 
 __all__ = ["Verdict", "judge"]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 from _codec_peers import Codec, Loaded, flat, pieces
 
-__all__ = ["WRONG", "Candidate", "Memory", "median_interval", "prepare", "take_turns"]
+__all__ = ["WRONG", "Candidate", "Memory", "prepare", "take_turns"]
 
 WRONG = "other bytes came back"
 SAME = 1.001  # sizes that differ by less count as equal: the layout that is named first is taken
@@ -148,14 +146,3 @@ def _timed(run: Callable[[], Any], batch: int, seconds: float) -> tuple[float, f
         wall = time.perf_counter() - begun
         if wall >= seconds:
             return wall / calls, (time.process_time() - cpu) / calls
-
-
-def median_interval(values: list[float]) -> tuple[float, list[float]]:
-    """The median, and order statistics around it that hold that of the law with 95 % (of fewer than six: all)."""
-    n, ordered = len(values), sorted(values)
-    tail, k = 0.0, 0  # tail: how probable it is that k values or fewer lie below
-    while k < n // 2 and tail + math.comb(n, k) / 2**n <= 0.025:
-        tail += math.comb(n, k) / 2**n
-        k += 1
-    k = max(k - 1, 0)
-    return statistics.median(ordered), [ordered[k], ordered[n - 1 - k]]

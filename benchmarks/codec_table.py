@@ -36,9 +36,10 @@ import _codec_peers
 import _codec_sets
 import numpy as np
 from _codec_claims import judge
-from _codec_measure import WRONG, Candidate, Times, median_interval, prepare, take_turns
+from _codec_measure import WRONG, Candidate, Times, prepare, take_turns
 from _codec_peers import Codec
 from _codec_sets import DataSet, describe
+from _intervals import median_interval
 from _record import emit, record
 
 import hasten

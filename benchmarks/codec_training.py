@@ -36,8 +36,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from _intervals import median_interval
 from _record import emit
-from flash_step import median_interval
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -232,7 +232,7 @@ def report(options: argparse.Namespace, arms: dict[str, Arm], workers: int, cold
             value=statistics.median(found),
             unit="samples/s",
             ratio=statistics.median(ratios),
-            interval=median_interval(ratios),
+            interval=median_interval(ratios)[1],
             n=len(found),
             workers=workers,
             cache="cold" if cold else "warm",

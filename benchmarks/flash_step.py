@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from _intervals import median_interval
 from _record import emit
 from torch import Tensor, nn
 
@@ -131,17 +131,6 @@ def measure(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[t
     return found
 
 
-def median_interval(values: list[float]) -> list[float]:
-    """A 95 % interval of the median: the order statistics that hold it in at least so many samples."""
-    n, ordered = len(values), sorted(values)
-    tail, k = 0.0, 0
-    while k < n // 2 and tail + math.comb(n, k) / 2**n <= 0.025:
-        tail += math.comb(n, k) / 2**n
-        k += 1
-    k = max(k - 1, 0)
-    return [ordered[k], ordered[n - 1 - k]]
-
-
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """The plain tensors of a tensor, of which torchao's hold several."""
     if isinstance(value, Tensor) and hasattr(value, "__tensor_flatten__"):
@@ -178,7 +167,7 @@ def time_steps(options: argparse.Namespace, claim: str, arms: dict[str, Arm], si
     speeds = [2 * BANDWIDTH_BYTES / wall / 1e9 for wall, _ in found.pop(COPY)]
     shared = {"threads": torch.get_num_threads(), "n": rounds}
     emit(options.json, claim=claim, arm=COPY, value=statistics.median(speeds), unit="GB/s",
-         interval=median_interval(speeds), runs=[round(speed, 3) for speed in speeds], **shared)  # fmt: skip
+         interval=median_interval(speeds)[1], runs=[round(speed, 3) for speed in speeds], **shared)  # fmt: skip
     scale = 1e9 / count / repeats
     for name, times in found.items():
         arm, optimizer = arms[name], optimizers[name]
@@ -196,12 +185,12 @@ def time_steps(options: argparse.Namespace, claim: str, arms: dict[str, Arm], si
             value=statistics.median(wall),
             unit="ns per parameter",
             ratio=statistics.median(ratios),
-            interval=median_interval(ratios),
+            interval=median_interval(ratios)[1],
             ns_per_param=statistics.median(wall),
             cpu_ns_per_param=statistics.median(cpu),
             ratio_vs_torch_fused=statistics.median(ratios),
             cpu_ratio_vs_torch_fused=statistics.median(cpu_ratios),
-            cpu_interval=median_interval(cpu_ratios),
+            cpu_interval=median_interval(cpu_ratios)[1],
             bytes_per_param=size,
             bytes_moved=arm.moved,
             floor_ns=floor,

@@ -5,6 +5,7 @@
     python benchmarks/maddness.py --json --fashion             the 512 activations before the last layer of a small CNN
     python benchmarks/maddness.py --json --accuracy            errors only, on those activations
     python benchmarks/maddness.py --json --scan                table entries added per second, against the shuffle alone
+    python benchmarks/maddness.py --json --alone               each arm with caches that hold its own data
     python benchmarks/maddness.py --json --all                 the other approximations, too
 
 The arms take turns, the order turned round every round; `ms` is the median of the rounds, `interval` a 95 % interval
@@ -37,6 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 from _activations import Rows, fashion, invented
+from _intervals import median_interval
 from _record import emit
 
 from hasten._core import dispatch
@@ -115,29 +117,20 @@ def other_arms(rows: Rows) -> list[Arm]:
     return arms
 
 
-def take_turns(arms: list[Arm], seconds: float) -> None:
-    """Rounds for about so many seconds; at least 7."""
+def take_turns(arms: list[Arm], seconds: float, alone: bool) -> None:
+    """Rounds for about so many seconds; at least 7. `alone`: five calls, of which the last one counts."""
     for arm in arms:
         arm.run()
         arm.run()
     begun, position = time.perf_counter(), 0
     while position < 7 or time.perf_counter() - begun < seconds:
         for arm in arms if position % 2 == 0 else reversed(arms):
+            for _ in range(4 if alone else 0):
+                arm.run()
             start = time.perf_counter()
             arm.run()
             arm.seconds.append(time.perf_counter() - start)
         position += 1
-
-
-def middle(values: list[float]) -> tuple[float, list[float]]:
-    """The median, and order statistics around it that hold that of the law with 95 %."""
-    n, ordered = len(values), sorted(values)
-    k, tail = 0, 0.0
-    while k < n // 2 and tail + math.comb(n, k) / 2**n <= 0.025:
-        tail += math.comb(n, k) / 2**n
-        k += 1
-    k = max(k - 1, 0)
-    return statistics.median(ordered), [ordered[k], ordered[n - 1 - k]]
 
 
 def speed(rows: Rows, arguments: argparse.Namespace) -> None:
@@ -151,13 +144,13 @@ def speed(rows: Rows, arguments: argparse.Namespace) -> None:
             arm.error, arm.accuracy = nmse(exact, found), rows.accuracy(found)
     copied = np.empty_like(rows.test)
     copy = Arm("copy of A", lambda: np.copyto(copied, rows.test))
-    take_turns([*arms, copy], arguments.seconds)
+    take_turns([*arms, copy], arguments.seconds, arguments.alone)
     by_name = {arm.name: arm for arm in arms}
     eight = min((by_name["int8 oneDNN"], by_name["int8 _int_mm"]), key=lambda arm: statistics.median(arm.seconds))
     bases = {"f32": by_name["f32"], "bf16": by_name["bf16"], "int8": eight}
     shape = [len(rows.test), *rows.factor.shape]
     for arm in [*arms, copy]:
-        value, interval = middle([1e3 * s for s in arm.seconds])
+        value, interval = median_interval([1e3 * s for s in arm.seconds])
         speedups = {
             f"speedup_vs_{name}": statistics.median(b / a for a, b in zip(arm.seconds, base.seconds, strict=True))
             for name, base in bases.items()
@@ -165,8 +158,8 @@ def speed(rows: Rows, arguments: argparse.Namespace) -> None:
         emit(
             arguments.json, claim=CLAIM, arm=arm.name, value=value, unit="ms", ms=value, interval=interval,
             n=len(arm.seconds), ratio=speedups["speedup_vs_f32"], nmse=None if math.isnan(arm.error) else arm.error,
-            accuracy=arm.accuracy, **speedups, shape=shape, threads=1, isa=dispatch.isa(), int8_is=eight.name,
-            data="fashion" if arguments.fashion else "invented", runs=[round(1e3 * s, 4) for s in arm.seconds],
+            accuracy=arm.accuracy, **speedups, shape=shape, threads=1, alone=arguments.alone, isa=dispatch.isa(),
+            int8_is=eight.name, data="fashion" if arguments.fashion else "invented", runs=[round(1e3 * s, 4) for s in arm.seconds],
         )  # fmt: skip
 
 
@@ -217,7 +210,7 @@ def scan(arguments: argparse.Namespace) -> None:
             plain = rng.integers(0, leaves, (rows, c)).astype(np.uint8)
             codes[:] = kernels._laid_out(plain, leaves, layout, c, isa).values
             rates = [ext.maddness_sum_rate(codes, rows, layout, luts, group, isa) for _ in range(15)]
-            value, interval = middle([rate / 1e9 for rate in rates])
+            value, interval = median_interval([rate / 1e9 for rate in rates])
             emit(
                 arguments.json, claim="maddness_scan", arm=f"{isa} C={c} M={m} K={leaves} {how}", value=value,
                 unit="G entries/s", ratio=1e9 * value / peak, interval=interval, n=len(rates), isa=isa,
@@ -232,6 +225,7 @@ def main() -> None:
     parser.add_argument("--accuracy", action="store_true", help="errors, no times")
     parser.add_argument("--networks", type=int, default=1, help="with --accuracy: trained from so many seeds")
     parser.add_argument("--scan", action="store_true", help="entries per second")
+    parser.add_argument("--alone", action="store_true", help="caches as the same call left them, not as the others did")
     parser.add_argument("--all", action="store_true", help="other approximations, too")
     parser.add_argument("--seconds", type=float, default=12.0, help="of all rounds together")
     arguments = parser.parse_args()

@@ -293,7 +293,7 @@ BAD = {
     "lut_bits": (4, 64, "8"),
     "lut_scale": ("own", None),
     "accumulate": ("sum", None),
-    "upcast_every": (0, 3, 2.0),
+    "upcast_every": (0, 3, 2.0, True),
     "dense": (1, None),
     "random_state": (-1, 0.5, "0", None),
 }

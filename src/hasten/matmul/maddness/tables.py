@@ -141,7 +141,8 @@ def averaging(ncodebooks: int, upcast_every: int = 16) -> tuple[int, int, float]
     >>> averaging(16), averaging(64), averaging(5)
     ((16, 16, 16.0), (16, 64, 64.0), (8, 8, 5.5))
     """
-    power = isinstance(upcast_every, int) and upcast_every > 0 and upcast_every & (upcast_every - 1) == 0
+    number = isinstance(upcast_every, int) and not isinstance(upcast_every, bool)
+    power = number and upcast_every > 0 and upcast_every & (upcast_every - 1) == 0
     check(power, "averaging", "upcast_every to be a power of two", upcast_every, "Pass 16.")
     group = min(upcast_every, 1 << (ncodebooks - 1).bit_length())
     padded = -(-ncodebooks // group) * group
