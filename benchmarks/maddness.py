@@ -159,7 +159,8 @@ def speed(rows: Rows, arguments: argparse.Namespace) -> None:
             arguments.json, claim=CLAIM, arm=arm.name, value=value, unit="ms", ms=value, interval=interval,
             n=len(arm.seconds), ratio=speedups["speedup_vs_f32"], nmse=None if math.isnan(arm.error) else arm.error,
             accuracy=arm.accuracy, **speedups, shape=shape, threads=1, alone=arguments.alone, isa=dispatch.isa(),
-            int8_is=eight.name, data="fashion" if arguments.fashion else "invented", runs=[round(1e3 * s, 4) for s in arm.seconds],
+            int8_is=eight.name, data="fashion" if arguments.fashion else "invented",
+            runs=[round(1e3 * s, 4) for s in arm.seconds],
         )  # fmt: skip
 
 
