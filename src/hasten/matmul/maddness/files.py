@@ -142,7 +142,8 @@ def _packed(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
 def _unpacked(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and metadata of a safetensors file."""
     size = int.from_bytes(data[:8], "little")
-    check(len(data) >= 8 and size <= min(MAX_HEADER, len(data) - 8), "load", "a safetensors file", f"{len(data)} other bytes", _FIX)
+    fits = len(data) >= 8 and size <= min(MAX_HEADER, len(data) - 8)
+    check(fits, "load", "a safetensors file", f"{len(data)} other bytes", _FIX)
     try:
         header = json.loads(data[8 : 8 + size].decode())
         metadata = header.pop("__metadata__")
