@@ -84,7 +84,8 @@ class PCA(ApproxMatmul):
         n_components: at least 1, at most D.
 
     Attributes:
-        components_: (n_components, D) float32, orthonormal rows; mean_: (D,) float32;
+        components_: (n_components, D) float32, orthonormal rows.
+        mean_: (D,) float32.
         explained_variance_ratio_: (n_components,) float64, the share of the variance along each.
 
     >>> A = np.outer([1.0, 2.0, -1.0], [3.0, 4.0]).astype(np.float32)
@@ -146,7 +147,8 @@ class TruncatedSVD(ApproxMatmul):
         metric: "output" or "input".
 
     Attributes:
-        left_, right_: the two factors, float32.
+        left_: the first factor, float32.
+        right_: the second one.
 
     >>> A, B = np.eye(3, dtype=np.float32), np.diag([3.0, 2.0, 1.0]).astype(np.float32)
     >>> TruncatedSVD(2).fit(A, B).matmul(A).diagonal().round(4)

@@ -147,7 +147,8 @@ class PQ(ApproxMatmul):
         random_state: the seed, at least 0.
 
     Attributes:
-        prototypes_: a list of C arrays (K, d_c) float32; inertia_: the squared error of the training rows.
+        prototypes_: a list of C arrays (K, d_c) float32.
+        inertia_: the squared error of the training rows.
 
     >>> A = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
     >>> pq = PQ(ncodebooks=2, leaves=2).fit(A, np.array([[1.0], [10.0]], np.float32))
