@@ -154,7 +154,7 @@ def test_what_native_code_refuses():
         ext.maddness_encode(x, np.full((5, 4), 20, np.int32), nodes, 0, codes, "scalar", 1)
     with pytest.raises(ValueError, match="codes of another size"):
         ext.maddness_encode(x, dims, nodes, 0, codes[:-1], "scalar", 1)
-    with pytest.raises(ValueError, match="quads need 16 leaves"):
+    with pytest.raises(ValueError, match="quads and quarters need 16 leaves"):
         ext.maddness_encode(x, dims, nodes, 1, codes, "scalar", 1)
     with pytest.raises(ValueError, match="an output of another shape"):
         ext.maddness_multiply(x, dims, nodes, 0, *packed, out[:60], "scalar", 1)

@@ -10,7 +10,7 @@ namespace hasten::maddness {
 namespace {
 
 struct Bytes {
-    static constexpr std::size_t kBytes = 32, kOutputs = 2;
+    static constexpr std::size_t kBytes = 32;
     __m256i x;
 
     INLINE void hold() {
@@ -20,25 +20,28 @@ struct Bytes {
     }
     INLINE static Bytes zero() { return {_mm256_setzero_si256()}; }
     INLINE static Bytes load(const uint8_t* from) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))}; }
+    INLINE static void store_words(__m256i first, __m256i second, uint16_t* to) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), first);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + kRows / 2), second);
+    }
     INLINE static void store_sums(Bytes all, Bytes odd, uint16_t* to) {
-        const __m256i even = _mm256_sub_epi16(all.x, _mm256_slli_epi16(odd.x, 8));
-        const __m256i low = _mm256_unpacklo_epi16(even, odd.x), high = _mm256_unpackhi_epi16(even, odd.x);
-        __m256i* const at = reinterpret_cast<__m256i*>(to);
-        _mm256_storeu_si256(at, _mm256_permute2x128_si256(low, high, 0x20));
-        _mm256_storeu_si256(at + 1, _mm256_permute2x128_si256(low, high, 0x31));
+        store_words(_mm256_sub_epi16(all.x, _mm256_slli_epi16(odd.x, 8)), odd.x, to);
     }
     INLINE static void store_bytes(Bytes bytes, uint16_t* to) {
-        __m256i* const at = reinterpret_cast<__m256i*>(to);
-        _mm256_storeu_si256(at, _mm256_cvtepu8_epi16(_mm256_castsi256_si128(bytes.x)));
-        _mm256_storeu_si256(at + 1, _mm256_cvtepu8_epi16(_mm256_extracti128_si256(bytes.x, 1)));
+        store_words(_mm256_and_si256(bytes.x, _mm256_set1_epi16(255)), _mm256_srli_epi16(bytes.x, 8), to);
     }
     template <std::size_t leaves>
     struct Table {
+        static constexpr std::size_t kLeaves = leaves, kServes = 1, kOutputs = 2, kLanes = 2;
         __m256i sixteen[leaves / 16];
-        INLINE explicit Table(const uint8_t* from) {
+
+        INLINE static Table load(const uint8_t* from) {
+            Table table;
             for (std::size_t k = 0; k < leaves / 16; ++k) {
-                sixteen[k] = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + k));
+                const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + k);
+                table.sixteen[k] = _mm256_broadcastsi128_si256(entries);
             }
+            return table;
         }
         INLINE Bytes lookup(Bytes codes) const {
             const auto in = [&](std::size_t k) { return _mm256_shuffle_epi8(sixteen[k], codes.x); };
@@ -79,17 +82,22 @@ INLINE __m256i descend(const float* const* columns, const float* nodes, std::siz
     }
 }
 
+// Words of 8 rows and of those half a block further on.
+template <unsigned levels>
+INLINE __m256i descend_twice(const float* const* columns, const float* nodes, std::size_t row) {
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i low = descend<levels>(columns, nodes, row, zero), high = descend<levels>(columns, nodes, row + kRows / 2, zero);
+    return _mm256_or_si256(low, _mm256_slli_epi32(high, 8));
+}
+
 template <unsigned levels>
 void encode_as(const float* const* columns, const Trees& trees, uint8_t* codes) {
     for (std::size_t c = 0; c < trees.codebooks; ++c, codes += kRows, columns += levels) {
         const float* const nodes = trees.thresholds + c * kNodes;
-        for (std::size_t row = 0; row < kRows; row += 32) {
-            const __m256i zero = _mm256_setzero_si256();
-            const __m256i a = descend<levels>(columns, nodes, row, zero), b = descend<levels>(columns, nodes, row + 8, zero);
-            const __m256i e = descend<levels>(columns, nodes, row + 16, zero), f = descend<levels>(columns, nodes, row + 24, zero);
-            const __m256i packed = _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(e, f));
-            const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + row), _mm256_permutevar8x32_epi32(packed, order));
+        for (std::size_t row = 0; row < kRows / 2; row += 16) {
+            const __m256i first = descend_twice<levels>(columns, nodes, row), second = descend_twice<levels>(columns, nodes, row + 8);
+            const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(first, second), 0xd8);
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + 2 * row), words);
         }
     }
 }

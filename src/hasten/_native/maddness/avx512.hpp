@@ -11,7 +11,7 @@ namespace hasten::maddness {
 namespace {
 
 struct Bytes {
-    static constexpr std::size_t kBytes = 64, kOutputs = 2;
+    static constexpr std::size_t kBytes = 64;
     __m512i x;
 
     INLINE void hold() {
@@ -21,25 +21,30 @@ struct Bytes {
     }
     INLINE static Bytes zero() { return {_mm512_setzero_si512()}; }
     INLINE static Bytes load(const uint8_t* from) { return {_mm512_loadu_si512(from)}; }
+    INLINE static void store_words(__m512i first, __m512i second, uint16_t* to) {
+        _mm512_storeu_si512(to, first);
+        _mm512_storeu_si512(to + kRows / 2, second);
+    }
     INLINE static void store_sums(Bytes all, Bytes odd, uint16_t* to) {
-        const __m512i even = _mm512_sub_epi16(all.x, _mm512_slli_epi16(odd.x, 8));
-        const __m512i low = _mm512_unpacklo_epi16(even, odd.x), high = _mm512_unpackhi_epi16(even, odd.x);
-        const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-        _mm512_storeu_si512(to, _mm512_permutex2var_epi64(low, first, high));
-        _mm512_storeu_si512(to + 32, _mm512_permutex2var_epi64(low, second, high));
+        store_words(_mm512_sub_epi16(all.x, _mm512_slli_epi16(odd.x, 8)), odd.x, to);
     }
     INLINE static void store_bytes(Bytes bytes, uint16_t* to) {
-        _mm512_storeu_si512(to, _mm512_cvtepu8_epi16(_mm512_castsi512_si256(bytes.x)));
-        _mm512_storeu_si512(to + 32, _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(bytes.x, 1)));
+        store_words(_mm512_and_si512(bytes.x, _mm512_set1_epi16(255)), _mm512_srli_epi16(bytes.x, 8), to);
     }
+    INLINE static __m512i four_times(const uint8_t* sixteen) {
+        return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
+    }
+    // Filling the quarters takes a shuffle on some machines: a table of 16 serves as many rows as registers have room for.
     template <std::size_t leaves>
     struct Table {
+        static constexpr std::size_t kLeaves = leaves, kServes = 1, kOutputs = 1, kLanes = 6;
 #if defined(HASTEN_MADDNESS_VBMI)
         __m512i all;
-        INLINE explicit Table(const uint8_t* from) {
-            if constexpr (leaves == 16) all = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-            else if constexpr (leaves == 32) all = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-            else all = _mm512_loadu_si512(from);
+
+        INLINE static Table load(const uint8_t* from) {
+            if constexpr (leaves == 16) return {four_times(from)};
+            else if constexpr (leaves == 64) return {_mm512_loadu_si512(from)};
+            else return {_mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
         }
         INLINE Bytes lookup(Bytes codes) const {
             if constexpr (leaves == 16) return {_mm512_shuffle_epi8(all, codes.x)};
@@ -47,10 +52,11 @@ struct Bytes {
         }
 #else
         __m512i sixteen[leaves / 16];
-        INLINE explicit Table(const uint8_t* from) {
-            for (std::size_t k = 0; k < leaves / 16; ++k) {
-                sixteen[k] = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from) + k));
-            }
+
+        INLINE static Table load(const uint8_t* from) {
+            Table table;
+            for (std::size_t k = 0; k < leaves / 16; ++k) table.sixteen[k] = four_times(from + 16 * k);
+            return table;
         }
         INLINE Bytes lookup(Bytes codes) const {
             __m512i found = _mm512_shuffle_epi8(sixteen[0], codes.x);
@@ -67,6 +73,16 @@ struct Bytes {
         }
 #endif
     };
+#if defined(HASTEN_MADDNESS_VBMI)
+    // Four tables of 16; a code says by two more bits which is its own.
+    struct Quarters {
+        static constexpr std::size_t kLeaves = 16, kServes = 4, kOutputs = 2, kLanes = 2;
+        __m512i all;
+
+        INLINE static Quarters load(const uint8_t* from) { return {_mm512_loadu_si512(from)}; }
+        INLINE Bytes lookup(Bytes codes) const { return {_mm512_permutexvar_epi8(codes.x, all)}; }
+    };
+#endif
 };
 
 INLINE Bytes average(Bytes a, Bytes b) { return {_mm512_avg_epu8(a.x, b.x)}; }
@@ -91,14 +107,16 @@ INLINE __m512i descend(const float* const* columns, const float* nodes, std::siz
 }
 
 template <unsigned levels>
-void encode_planes(const float* const* columns, const Trees& trees, uint8_t* codes) {
+void encode_planes(const float* const* columns, const Trees& trees, bool quarters, uint8_t* codes) {
     for (std::size_t c = 0; c < trees.codebooks; ++c, codes += kRows, columns += levels) {
         const float* const nodes = trees.thresholds + c * kNodes;
-        __m128i sixteen[4];
-        for (std::size_t k = 0; k < 4; ++k) {
-            sixteen[k] = _mm512_cvtepi32_epi8(descend<levels>(columns, nodes, 16 * k, _mm512_setzero_si512()));
+        const __m512i quarter = _mm512_set1_epi32(quarters ? 0x1010 * static_cast<int>(c % 4) : 0);
+        __m512i code[4];
+        for (std::size_t k = 0; k < 4; ++k) code[k] = descend<levels>(columns, nodes, 16 * k, _mm512_setzero_si512());
+        for (std::size_t k = 0; k < 2; ++k) {  // a row and that half a block further on are neighbours
+            const __m512i words = _mm512_or_si512(_mm512_or_si512(code[k], _mm512_slli_epi32(code[k + 2], 8)), quarter);
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + 32 * k), _mm512_cvtepi32_epi16(words));
         }
-        for (std::size_t k = 0; k < 4; ++k) _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 16 * k), sixteen[k]);
     }
 }
 
@@ -118,12 +136,10 @@ void encode(const float* const* columns, const Trees& trees, Layout layout, uint
         }
         return;
     }
-#else
-    static_cast<void>(layout);
 #endif
-    if (trees.levels == 4) return encode_planes<4>(columns, trees, codes);
-    if (trees.levels == 5) return encode_planes<5>(columns, trees, codes);
-    return encode_planes<6>(columns, trees, codes);
+    if (trees.levels == 4) return encode_planes<4>(columns, trees, layout == Layout::quarters, codes);
+    if (trees.levels == 5) return encode_planes<5>(columns, trees, false, codes);
+    return encode_planes<6>(columns, trees, false, codes);
 }
 
 #if defined(HASTEN_MADDNESS_VBMI)
@@ -174,6 +190,9 @@ void sums(const uint8_t* codes, std::size_t blocks, Layout layout, const Tables&
             for (; m < range.last; ++m, luts += stride, to += kRows) quad_sums<1>(codes, luts, stride, range.from, range.to, to);
         }
         return;
+    }
+    if (layout == Layout::quarters && tables.group >= 4) {
+        return plane_groups<Bytes, Bytes::Quarters>(codes, blocks, tables, range, result);
     }
 #else
     static_cast<void>(layout);

@@ -40,14 +40,15 @@ Type type_of(const AnyArray& x) {
 }
 
 Layout layout_from(int layout) {
-    need(layout == 0 || layout == 1, "maddness: an unknown layout");
+    need(layout >= 0 && layout <= 2, "maddness: an unknown layout");
     return static_cast<Layout>(layout);
 }
 
-// Only these kernels know the layout of quads.
+// Only these kernels know the layouts with four tables in a register.
 void check_layout(Layout layout, Isa isa, std::size_t codebooks, std::size_t leaves) {
-    const bool fits = isa == Isa::avx512vnni && codebooks % 4 == 0 && leaves == 16;
-    need(layout == Layout::planes || fits, "maddness: quads need 16 leaves, a multiple of 4 codebooks and VBMI");
+    const bool fits = isa == Isa::avx512vnni && leaves == 16;
+    need(layout == Layout::planes || fits, "maddness: quads and quarters need 16 leaves and VBMI");
+    need(layout != Layout::quads || codebooks % 4 == 0, "maddness: quads need a multiple of 4 codebooks");
 }
 
 Matrix matrix_of(const AnyArray& x) {

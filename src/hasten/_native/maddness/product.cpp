@@ -21,12 +21,13 @@ const Kernels& kernels_for(Isa isa) {
 }
 
 Layout layout_for(Isa isa, std::size_t leaves, bool exact) {
-    return isa == Isa::avx512vnni && leaves == 16 && exact ? Layout::quads : Layout::planes;
+    if (isa != Isa::avx512vnni || leaves != 16) return Layout::planes;
+    return exact ? Layout::quads : Layout::quarters;
 }
 
 namespace {
 
-constexpr std::size_t kChunk = 8;  // blocks between two changes of columns or tables
+constexpr std::size_t kChunk = 12;  // blocks between two changes of columns or tables
 constexpr std::size_t kStride = kRows + 16;  // floats from column to column: no power of two, which would share a cache set
 
 float as_float(float x) { return x; }
@@ -166,7 +167,7 @@ void encode_blocks(const Kernels& kernels, const Source& x, const Trees& trees, 
 // More codebooks than a sum of 16 bits holds: in parts, added as 32 bits.
 void scan_wide(const Kernels& kernels, const uint8_t* codes, Layout layout, const Tables& tables, std::size_t first,
                std::size_t last, std::size_t row, std::size_t rows, const Output& out) {
-    uint16_t part[kTile * kRows];
+    alignas(64) uint16_t part[kTile * kRows];
     uint32_t total[kTile * kRows] = {};
     for (std::size_t from = 0; from < tables.codebooks; from += kMaxCodebooks) {
         kernels.sums(codes, 1, layout, tables, {first, last, from, std::min(tables.codebooks, from + kMaxCodebooks)}, part);
@@ -195,14 +196,14 @@ void finish_block(const Kernels& kernels, const uint16_t* sums, const Tables& ta
 void scan_blocks(const Kernels& kernels, const uint8_t* codes, Layout layout, std::size_t rows, const Tables& tables,
                  std::size_t first, std::size_t last, const Output& out) {
     const bool wide = tables.group == 0 && tables.codebooks > kMaxCodebooks;
-    uint16_t sums[2 * kTile * kRows];
+    alignas(64) uint16_t sums[kTogether * kTile * kRows];
     for (std::size_t m = 0; m < tables.outputs; m += kTile) {
         const Range range = {m, std::min(tables.outputs, m + kTile), 0, tables.codebooks};
-        for (std::size_t b = first; b < last; b += 2) {
-            const std::size_t two = std::min<std::size_t>(2, last - b);
+        for (std::size_t b = first; b < last; b += kTogether) {
+            const std::size_t some_blocks = std::min(kTogether, last - b);
             const uint8_t* const block = codes + (b - first) * kRows * tables.codebooks;
-            if (!wide) kernels.sums(block, two, layout, tables, range, sums);
-            for (std::size_t k = 0; k < two; ++k) {
+            if (!wide) kernels.sums(block, some_blocks, layout, tables, range, sums);
+            for (std::size_t k = 0; k < some_blocks; ++k) {
                 const std::size_t row = (b + k) * kRows, some = std::min(kRows, rows - row);
                 if (wide) scan_wide(kernels, block + k * kRows * tables.codebooks, layout, tables, m, range.last, row, some, out);
                 else finish_block(kernels, sums + k * kTile * kRows, tables, range, row, some, out);
@@ -292,13 +293,14 @@ void scan(const uint8_t* codes, Layout layout, std::size_t rows, const Tables& t
 std::size_t sums_only(const uint8_t* codes, Layout layout, std::size_t rows, const Tables& tables, Isa isa) {
     const Kernels& kernels = kernels_for(isa);
     const std::size_t blocks = (rows + kRows - 1) / kRows;
-    uint16_t sums[2 * kTile * kRows];
+    alignas(64) uint16_t sums[kTogether * kTile * kRows];
     for (std::size_t chunk = 0; chunk < blocks; chunk += kChunk) {
         const std::size_t end = std::min(blocks, chunk + kChunk);
         for (std::size_t m = 0; m < tables.outputs; m += kTile) {
             const Range range = {m, std::min(tables.outputs, m + kTile), 0, tables.codebooks};
-            for (std::size_t b = chunk; b < end; b += 2) {
-                kernels.sums(codes + b * kRows * tables.codebooks, std::min<std::size_t>(2, end - b), layout, tables, range, sums);
+            for (std::size_t b = chunk; b < end; b += kTogether) {
+                const uint8_t* const block = codes + b * kRows * tables.codebooks;
+                kernels.sums(block, std::min(kTogether, end - b), layout, tables, range, sums);
             }
         }
     }

@@ -12,7 +12,7 @@ void encode(const float* const* columns, const Trees& trees, Layout, uint8_t* co
         for (std::size_t r = 0; r < kRows; ++r) {
             unsigned node = 0;
             for (unsigned l = 0; l < trees.levels; ++l) node = 2 * node + 1 + (columns[l][r] > thresholds[node]);
-            codes[r] = static_cast<uint8_t>(node - ((1u << trees.levels) - 1));
+            codes[place_of(r)] = static_cast<uint8_t>(node - ((1u << trees.levels) - 1));
         }
     }
 }
@@ -41,7 +41,7 @@ void sums(const uint8_t* codes, std::size_t blocks, Layout, const Tables& tables
             for (std::size_t c = range.from; c < range.to; c += group) {
                 uint8_t bytes[kRows];
                 averages(codes + c * kRows, luts + c * leaves, leaves, group, bytes);
-                for (std::size_t r = 0; r < kRows; ++r) total[r] = static_cast<uint16_t>(total[r] + bytes[r]);
+                for (std::size_t r = 0; r < kRows; ++r) total[r] = static_cast<uint16_t>(total[r] + bytes[place_of(r)]);
             }
             std::memcpy(result + (m - range.first) * kRows, total, sizeof total);
         }

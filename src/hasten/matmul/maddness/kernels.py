@@ -30,7 +30,8 @@ ROWS = 64  # of a block; kernels.hpp
 ROW_DTYPES = (np.dtype(np.float32), np.dtype(np.int8), np.dtype(np.uint8))
 LARGEST_GROUP = 16
 MOST_GROUPS = 256  # whose bytes a sum of 16 bits holds
-QUADS = 1  # a layout of codes: four codebooks side by side, each with its own quarter of 64 table entries
+QUADS, QUARTERS = 1, 2  # layouts of codes in which each of four codebooks has its own quarter of 64 table entries
+HALVES = np.arange(ROWS).reshape(2, -1).T.reshape(-1)  # rows of a block in the order of a plane: r and r + 32 side by side
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +58,11 @@ class Codes(Encoded):
             return self.values
         blocks = self.values.reshape(-1, self.padded, ROWS)
         if self.layout == QUADS:  # (block, quad, row, codebook)
-            codes = blocks.reshape(-1, self.padded // 4, ROWS, 4) & np.uint8(15)
-            rows = codes.transpose(0, 2, 1, 3)
+            rows = blocks.reshape(-1, self.padded // 4, ROWS, 4).transpose(0, 2, 1, 3)
         else:
-            rows = blocks.transpose(0, 2, 1)
+            rows = np.empty((len(blocks), ROWS, self.padded), np.uint8)
+            rows[:, HALVES] = blocks.transpose(0, 2, 1)
+        rows = rows & np.uint8(self.leaves - 1)
         return np.ascontiguousarray(rows.reshape(-1, self.padded)[: self.n, : self.ncodebooks])
 
 
@@ -273,9 +275,9 @@ def _compiled(tables: Tables, accumulate: str, upcast_every: int) -> bool:
 def _layout(ncodebooks: int, leaves: int, accumulate: str, upcast_every: int, isa: str) -> tuple[int, int]:
     """The layout of codes that this scan reads fastest, and how many codebooks it has."""
     assert ext is not None
+    layout = ext.maddness_layout(leaves, accumulate == "exact", isa)
     if accumulate == "avg":
-        return 0, averaging(ncodebooks, upcast_every)[1]
-    layout = ext.maddness_layout(leaves, True, isa)
+        return layout, averaging(ncodebooks, upcast_every)[1]
     return layout, -(-ncodebooks // 4) * 4 if layout == QUADS else ncodebooks
 
 
@@ -285,12 +287,13 @@ def _laid_out(codes: np.ndarray, leaves: int, layout: int, padded: int, isa: str
     rows = np.zeros((-(-n // ROWS) * ROWS, padded), np.uint8)
     rows[:n, :ncodebooks] = codes
     values = _aligned(rows.size)
+    if layout in (QUADS, QUARTERS):
+        rows += np.resize(np.arange(0, 64, 16, dtype=np.uint8), padded)
     if layout == QUADS:
-        rows += np.tile(np.arange(0, 64, 16, dtype=np.uint8), padded // 4)
         blocks = values.reshape(-1, padded // 4, ROWS, 4)
         blocks[...] = rows.reshape(-1, ROWS, padded // 4, 4).transpose(0, 2, 1, 3)
     else:
-        values.reshape(-1, padded, ROWS)[...] = rows.reshape(-1, ROWS, padded).transpose(0, 2, 1)
+        values.reshape(-1, padded, ROWS)[...] = rows.reshape(-1, ROWS, padded)[:, HALVES].transpose(0, 2, 1)
     return Codes(values, n, ncodebooks, leaves, padded, layout, isa)
 
 
