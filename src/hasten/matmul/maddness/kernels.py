@@ -31,7 +31,7 @@ ROW_DTYPES = (np.dtype(np.float32), np.dtype(np.int8), np.dtype(np.uint8))
 LARGEST_GROUP = 16
 MOST_GROUPS = 256  # whose bytes a sum of 16 bits holds
 QUADS, QUARTERS = 1, 2  # layouts of codes in which each of four codebooks has its own quarter of 64 table entries
-HALVES = np.arange(ROWS).reshape(2, -1).T.reshape(-1)  # rows of a block in the order of a plane: r and r + 32 side by side
+HALVES = np.arange(ROWS).reshape(2, -1).T.reshape(-1)  # rows in the order of a plane: r and r + 32 side by side
 
 
 @dataclass(frozen=True, eq=False)
