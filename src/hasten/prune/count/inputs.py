@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from hasten._core.checks import check, refuse, refuse_type
+from hasten._core.checks import refuse, refuse_type
 
 __all__ = ["call", "check_model", "device_of", "samples_of"]
 
@@ -32,10 +32,9 @@ def check_model(name: str, model: nn.Module) -> None:
         if nn.parameter.is_lazy(parameter):
             what = f"{parameter_name}, which has no shape yet"
             raise refuse(name, "parameters that have values", what, "Call the model once on example inputs first.")
-        check(
-            not parameter.is_meta, name, "parameters that have values", f"{parameter_name} on the meta device",
-            "Load the weights first, for instance with model.to_empty(device=...) and load_state_dict.",
-        )  # fmt: skip
+        if parameter.is_meta:
+            what, fix = f"{parameter_name} on the meta device", "Load the weights first, with assign=True."
+            raise refuse(name, "parameters that have values", what, fix)
 
 
 def samples_of(name: str, inputs: Any, samples: int | None = None) -> int:

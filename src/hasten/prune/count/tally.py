@@ -13,11 +13,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -147,19 +147,22 @@ def watch(model: nn.Module) -> Iterator[Tally]:
     >>> dict(tally.counts)
     {('', 'weight'): [24, 24]}
     """
-    names = {id(module): name for name, module in model.named_modules()}
-    tally = Tally(model)
-
-    def enter(module: nn.Module, _inputs: Any) -> None:
-        tally.inside.append(names.get(id(module), tally.inside[-1]))
-
-    def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
-        tally.inside.pop()
-
-    hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    tally, hooks = Tally(model), []
+    for name, module in model.named_modules():
+        enter, leave = partial(_enter, tally.inside, name), partial(_leave, tally.inside)
+        hooks.append(module.register_forward_pre_hook(enter, prepend=True))
+        hooks.append(module.register_forward_hook(leave, always_call=True))
     try:
         with tally:
             yield tally
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _enter(inside: list[str], name: str, _module: nn.Module, _inputs: Any) -> None:
+    inside.append(name)
+
+
+def _leave(inside: list[str], _module: nn.Module, _inputs: Any, _output: Any) -> None:
+    inside.pop()
