@@ -360,15 +360,21 @@ def test_bad_input() -> None:
 
 
 def test_agreement_with_torch_pruning() -> None:
-    """Its MACs are those of one pass of one sample, in layers that are modules (attention is left out)."""
+    """Layer by layer, without biases, which it counts; so it does norms, activations and pooling."""
     peer = pytest.importorskip("torch_pruning", reason="torch_pruning is not installed")
-    convolutional = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, groups=1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8))
-    for model, x in (
-        (mnist_net(), torch.zeros(1, 1, 28, 28)),
-        (resnet18(), torch.zeros(1, 3, 224, 224)),
-        (mobilenet_v2(), torch.zeros(1, 3, 224, 224)),
-        (convolutional, torch.zeros(1, 3, 9, 9)),
-    ):
-        theirs, parameters = peer.utils.count_ops_and_params(model, x)
+    grouped = nn.Sequential(nn.Conv2d(4, 8, 3, 2, 1, 2, groups=2), nn.ReLU(), nn.ConvTranspose2d(8, 6, 1))
+    tokens = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 4))
+    for model, shape in (
+        (mnist_net(), (1, 28, 28)), (resnet18(), (3, 224, 224)), (mobilenet_v2(), (3, 224, 224)),
+        (grouped, (4, 9, 9)), (tokens, (5, 8)),
+    ):  # fmt: skip
+        layers = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.modules.conv._ConvNd))}
+        for layer in layers.values():
+            layer.bias = None
+        x = torch.zeros(1, *shape)
+        _, parameters, theirs, _ = peer.utils.count_ops_and_params(model, x, layer_wise=True)
+        ours = macs(model, x)
+        assert {name: theirs[layer] for name, layer in layers.items()} == {
+            name: count.total for name, count in ours.by_module.items()
+        }
         assert parameters == sizes(model).total
-        assert theirs == macs(model, x).total

@@ -131,7 +131,7 @@ def _widths(tensor: Tensor, filled: int, layout: str) -> tuple[int, int]:
     allowed = (1, 2, 4, 8) if layout == "csr_narrow" else (4, 8)
     columns, starts = (
         next(width for width in allowed if largest < _LARGEST[width])
-        for largest in (max(tensor[0].numel() - 1, 0), filled)
+        for largest in (max(tensor.shape[1:].numel() - 1, 0), filled)
     )
     return columns, starts
 
