@@ -359,6 +359,14 @@ def test_bad_input() -> None:
         macs(nn.LazyLinear(3), x)
 
 
+def test_quantized_modules_hide_their_weights() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch is about to move them elsewhere
+        layer = torch.ao.nn.quantized.dynamic.Linear(3, 4)
+    with pytest.raises(ValueError, match="macs: expected weights that are parameters, got 1, which is quantized"):
+        macs(nn.Sequential(nn.ReLU(), layer), torch.ones(2, 3))
+
+
 def test_agreement_with_torch_pruning() -> None:
     """Layer by layer, without biases, which it counts; so it does norms, activations and pooling."""
     peer = pytest.importorskip("torch_pruning", reason="torch_pruning is not installed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -76,6 +77,14 @@ def test_extremes() -> None:
     assert sizes(layer).compression == math.inf
     layer.weight.data[0, 0] = math.nan
     assert sizes(layer).nonzero == 1
+
+
+def test_quantized_modules_hide_their_weights() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch is about to move them elsewhere
+        layer = torch.ao.nn.quantized.dynamic.Linear(3, 4)
+    with pytest.raises(ValueError, match="sizes: expected weights that are parameters, got 1, which is quantized"):
+        sizes(nn.Sequential(nn.ReLU(), layer))
 
 
 def test_buffers_are_no_parameters() -> None:

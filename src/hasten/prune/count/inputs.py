@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from hasten._core.checks import refuse, refuse_type
 
-__all__ = ["call", "check_model", "device_of", "samples_of"]
+__all__ = ["call", "check_counted", "check_model", "device_of", "samples_of"]
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
@@ -35,6 +35,15 @@ def check_model(name: str, model: nn.Module) -> None:
         if parameter.is_meta:
             what, fix = f"{parameter_name} on the meta device", "Load the weights first, with assign=True."
             raise refuse(name, "parameters that have values", what, fix)
+
+
+def check_counted(name: str, model: nn.Module) -> None:
+    """`check_model`, and refuse modules that hide their weights from a count: those with packed integers."""
+    check_model(name, model)
+    for module_name, module in model.named_modules():
+        if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")):
+            what, fix = f"{module_name or 'the model'}, which is quantized", "Count the model before it is quantized."
+            raise refuse(name, "weights that are parameters", what, fix)
 
 
 def samples_of(name: str, inputs: Any, samples: int | None = None) -> int:

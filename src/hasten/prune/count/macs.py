@@ -26,7 +26,7 @@ from torch import nn
 from hasten._core.evaluation import evaluation_mode
 from hasten._core.rng import fork
 
-from .inputs import call, check_model, samples_of
+from .inputs import call, check_counted, samples_of
 from .tally import watch
 
 __all__ = ["Count", "Macs", "mac_table", "macs"]
@@ -93,7 +93,8 @@ def macs(model: nn.Module, inputs: Any, *, samples: int | None = None) -> Macs:
         The counts, for one sample.
 
     Raises:
-        TypeError: no module, or no tensor among the inputs. ValueError: no sample, or weights without values.
+        TypeError: no module, or no tensor among the inputs. ValueError: no sample, weights without values, or a
+            quantized module.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 4, 10))
     >>> model[2].weight.data[:, ::2] = 0
@@ -103,7 +104,7 @@ def macs(model: nn.Module, inputs: Any, *, samples: int | None = None) -> Macs:
 
     Source: FLOPs as in `torch.utils.flop_counter`, halved; the nonzero share as in arXiv 2003.03033.
     """
-    check_model("macs", model)
+    check_counted("macs", model)
     samples = samples_of("macs", inputs, samples)
     with fork(0, "macs"), evaluation_mode(model), _eager(), watch(model) as tally:
         call(model, inputs)

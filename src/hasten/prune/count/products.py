@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+from torch.utils.flop_counter import flop_registry
 
 __all__ = ["Product", "has_formula", "products"]
 
@@ -98,7 +98,8 @@ def _trilinear(a: Tensor, weight: Tensor, b: Tensor, *_: Any) -> list[Product]: 
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> list[Product]:  # (b, heads, time, channels)
-    return [Product(sdpa_flop_count(query.shape, key.shape, value.shape) // 2)]
+    batch, heads, tokens, channels = query.shape  # keys and values may have fewer heads, which several queries share
+    return [Product(batch * heads * tokens * key.shape[2] * (channels + value.shape[3]))]
 
 
 def _recurrent(inputs: Tensor, weights: list[Tensor]) -> list[Product]:

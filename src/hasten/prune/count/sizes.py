@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .inputs import check_model
+from .inputs import check_counted
 from .layouts import LAYOUTS, packed_bytes
 
 __all__ = ["Sizes", "sizes"]
@@ -82,7 +82,8 @@ def sizes(model: nn.Module) -> Sizes:
         The sizes.
 
     Raises:
-        TypeError: no module. ValueError: a parameter without values (lazy, or on the meta device).
+        TypeError: no module. ValueError: a parameter without values (lazy, or on the meta device), or a
+            quantized module, which has none.
 
     >>> model = nn.Linear(8, 8)
     >>> model.weight.data.triu_(4)[0, 7] = 0.5
@@ -92,7 +93,7 @@ def sizes(model: nn.Module) -> Sizes:
 
     Source: size and compression ratio as in arXiv 2003.03033.
     """
-    check_model("sizes", model)
+    check_counted("sizes", model)
     parameters = [parameter.detach() for parameter in model.parameters()]
     found: dict[str, int | None] = dict.fromkeys(LAYOUTS, 0)
     patterned = False
