@@ -226,6 +226,25 @@ def test_masks_that_are_multiplied_in_the_forward() -> None:
     assert found.by_parameter["0.parametrizations.weight.original"] == Count(480, 120)
 
 
+def test_a_weight_that_is_written_to_on_the_way() -> None:
+    class Changing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            weight = self.weight.clone()
+            first = x @ weight
+            weight[:, ::2] = 0
+            second = first @ weight
+            weight += second[0]  # from here on it is no weight: it depends on the inputs
+            return second @ weight
+
+    found = macs(Changing(), torch.ones(1, 4))
+    assert (found.total, found.nonzero) == (48, 16 + 8 + 16)
+    assert found.by_parameter == {"weight": Count(32, 24)}
+
+
 def test_normalised_weights_count_as_the_larger_parameter() -> None:
     model = parametrizations.weight_norm(nn.Linear(3, 4))
     assert macs(model, torch.ones(2, 3)).by_parameter == {"parametrizations.weight.original1": Count(12, 12)}

@@ -72,7 +72,7 @@ class Tally(TorchDispatchMode):
             self._add(product)
         if operation.namespace not in _TORCH and not has_formula(packet):
             self.uncounted.add(str(packet))
-        self._follow(tree_leaves((args, kwargs)), tree_leaves(out))
+        self._follow(tree_leaves((args, kwargs)), tree_leaves(out), writes=operation._schema.is_mutable)
         return out
 
     def _higher_order(self, operation: Any, args: Any) -> Any:
@@ -112,15 +112,20 @@ class Tally(TorchDispatchMode):
         origin = _Origin(name, size, 0 if whole else int(start), math.inf if whole else int(start + span), values)
         self._origins.setdefault(values.untyped_storage()._cdata, []).append(origin)
 
-    def _follow(self, inputs: list[Any], outputs: list[Any]) -> None:
-        """What came from parameters and buffers alone has an origin; what anything else was written to has none."""
-        origins = [self._origin(tensor) for tensor in inputs if isinstance(tensor, Tensor)]
+    def _follow(self, inputs: list[Any], outputs: list[Any], *, writes: bool) -> None:
+        """What came from parameters and buffers alone has an origin; what anything else was written to has none.
+
+        A single number has no zeros among others: it is a scale, wherever it came from.
+        """
+        origins = [self._origin(tensor) for tensor in inputs if isinstance(tensor, Tensor) and tensor.ndim]
         known = [origin for origin in origins if origin is not None]
         constant = bool(known) and len(known) == len(origins)
         for tensor in outputs:
             if not isinstance(tensor, Tensor):
                 continue
             storage = _values(tensor).untyped_storage()._cdata
+            if writes and storage in self._origins:
+                self._nonzeros.clear()
             if not constant and storage not in self._kept:
                 self._origins.pop(storage, None)
             elif constant and storage not in self._origins:
