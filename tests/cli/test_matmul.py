@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import shlex
 import sys
@@ -18,7 +17,7 @@ from hasten.cli import main, matmul_bench, matmul_methods, matmul_picture, matmu
 from hasten.cli.matmul_bench import Result, beaten_by, places
 from hasten.cli.matmul_data import data_of, invented
 from hasten.cli.matmul_error import by_row, exact_product, nmse_and_intervals, spread
-from hasten.cli.matmul_timing import median_interval, take_turns
+from hasten.cli.matmul_timing import take_turns
 from hasten.matmul import Maddness, nmse
 from hasten.matmul.maddness import load
 
@@ -367,17 +366,6 @@ def test_the_interval_of_the_error_covers() -> None:
         [(_, low, high)] = nmse_and_intervals(errors[None], spreads, seed)
         held += low <= ratio <= high
     assert 105 <= held < 120
-
-
-def test_the_interval_of_a_median() -> None:
-    assert median_interval([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]) == (3.5, (1.0, 6.0))
-    for n in range(6, 40):
-        _, (low, high) = median_interval([float(i) for i in range(n)])
-        k = int(low)
-        assert high == n - 1 - k
-        outside = 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n
-        assert outside <= 0.05  # the median lies below the k-th or above the other with this probability
-        assert outside + 2 * math.comb(n, k + 1) / 2**n > 0.05
 
 
 def test_methods_take_turns() -> None:
