@@ -1,23 +1,19 @@
 """The codec on a processor of another family: cross-compiled, emulated, and the same bytes as here.
 
-The program is emulated/driver.cpp, built by CMakeLists.txt with the options of the real module. Speed is nobody's
-business here: an emulator has none.
+Speed is nobody's business here: an emulator has none.
 """
 
 from __future__ import annotations
 
 import random
-import shutil
 import struct
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests._native.emulated.machine import ISAS, NUMBERS, parts, sized
 from tests._native.test_sprintz_mutants import assert_complete, mutant
 from tests.codecs.sprintz.records_by_hand import SERIES, UNSIGNED, body_of, head, planar, series
 
@@ -27,75 +23,10 @@ from hasten.codecs.sprintz._lanes_head import Cursor, parse_head
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(ext is None, reason="no compiled module")]
 
-ROOT = Path(__file__).parents[2]
-COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 DTYPES = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")  # in the order of stats.hpp
-ISAS = ("scalar", "neon")  # of the emulated machine; a request has their number
-NUMBERS = range(len(ISAS))
 HERE = (dispatch.isas() or ("reference",))[-1]
 EFFORTS, PREDICTORS, ENTROPIES = (0, 1, 2), range(-1, 8), range(-1, 3)
 ROWS = (1, 7, 8, 31, 32, 33, 63, 64, 65, 255, 256, 257, 300, 700)
-Machine = Callable[[Sequence[bytes]], list[bytes]]
-
-
-def tool(name: str) -> str:
-    """Where a program is: on the path, or next to Python."""
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def call(*command: object, seconds: int = 900) -> None:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=seconds)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory) -> list[str]:
-    """The command that runs the program."""
-    cmake, ninja, compiler, emulator = map(tool, ("cmake", "ninja", COMPILER, EMULATOR))
-    build = tmp_path_factory.mktemp("build")
-    how = {
-        "CMAKE_BUILD_TYPE": "Release",
-        "CMAKE_CXX_COMPILER": compiler,
-        "CMAKE_EXE_LINKER_FLAGS": "-static",
-        "CMAKE_MAKE_PROGRAM": ninja,
-        "CMAKE_SYSTEM_NAME": "Linux",
-        "CMAKE_SYSTEM_PROCESSOR": "aarch64",
-        "HASTEN_DRIVER": "ON",
-    }
-    call(cmake, "-S", ROOT, "-B", build, "-G", "Ninja", *(f"-D{key}={value}" for key, value in how.items()))
-    call(cmake, "--build", build)
-    return [emulator, str(build / "hasten_driver")]
-
-
-@pytest.fixture
-def machine(driver, tmp_path) -> Machine:
-    """What the emulated machine answers."""
-
-    def ask(requests: Sequence[bytes]) -> list[bytes]:
-        asked, answered = tmp_path / "requests", tmp_path / "answers"
-        asked.write_bytes(b"".join(requests))
-        call(*driver, asked, answered)
-        answers = list(parts(answered.read_bytes()))
-        assert len(answers) == len(requests)
-        return answers
-
-    return ask
-
-
-def parts(data: bytes) -> Iterator[bytes]:
-    """u32 bytes | these, again and again."""
-    at = 0
-    while at < len(data):
-        (size,) = struct.unpack_from("<I", data, at)
-        yield data[at + 4 : at + 4 + size]
-        at += 4 + size
-
-
-def sized(data: bytes) -> bytes:
-    return struct.pack("<I", len(data)) + data
 
 
 def verdict(fault: tuple[int, str] | None, values: bytes) -> bytes:

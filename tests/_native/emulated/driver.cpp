@@ -1,14 +1,12 @@
 // The kernels without Python, for a machine that is only emulated: answers the requests of one file in another
-// (tests/_native/test_emulated.py asks them). All numbers are little-endian.
+// (tests/_native/test_emulated*.py ask them). All numbers are little-endian.
 //
 //   driver REQUESTS ANSWERS
 //   request   u8 what | u8 number of an instruction set that this machine has | its arguments
 //   answer    u32 bytes | these
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 #include "../../../src/hasten/_native/checksum.hpp"
@@ -16,50 +14,11 @@
 #include "../../../src/hasten/_native/sprintz/record.hpp"
 #include "../../../src/hasten/_native/sprintz/stats.hpp"
 #include "../../../src/hasten/_native/sprintz/v0.hpp"
+#include "products.hpp"
+#include "request.hpp"
 
 namespace hasten {
 namespace {
-
-using sprintz::Bytes;
-
-[[noreturn]] void stop(const char* why) {
-    std::fprintf(stderr, "driver: %s\n", why);
-    std::exit(1);
-}
-
-class Request {
-public:
-    explicit Request(Bytes bytes) : bytes_(std::move(bytes)) {}
-    bool is_over() const { return at_ == bytes_.size(); }
-    const uint8_t* take(std::size_t count) {
-        if (bytes_.size() - at_ < count) stop("a request that is too short");
-        at_ += count;
-        return bytes_.data() + at_ - count;
-    }
-    template <typename Word = uint32_t>
-    Word word() {
-        std::make_unsigned_t<Word> value = 0;
-        const uint8_t* const from = take(sizeof value);
-        for (std::size_t k = 0; k < sizeof value; ++k) value |= static_cast<decltype(value)>(from[k]) << 8 * k;
-        return static_cast<Word>(value);
-    }
-    uint8_t byte() { return *take(1); }
-    // Memory of its own: aligned, and with its end where an allocation ends.
-    Bytes data(std::size_t size) {
-        const uint8_t* const from = take(size);
-        return Bytes(from, from + size);
-    }
-
-private:
-    Bytes bytes_;
-    std::size_t at_ = 0;
-};
-
-void put(Bytes& out, uint64_t value, std::size_t bytes) {
-    for (std::size_t k = 0; k < bytes; ++k) out.push_back(static_cast<uint8_t>(value >> 8 * k));
-}
-
-void put(Bytes& out, const Bytes& more) { out.insert(out.end(), more.begin(), more.end()); }
 
 // 0, or 1 | u32 where | what is wrong
 template <typename Offset>
@@ -236,6 +195,8 @@ Bytes answer(Request& in) {
         case '4': return v0_decode<uint16_t>(in);
         case 'h': return huffman_encode(in);
         case 'H': return huffman_decode(in);
+        case 'm': return products(in, isa);
+        case 'f': return filter_products(in, isa);
         default: stop("an unknown request");
     }
 }

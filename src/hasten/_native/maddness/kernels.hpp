@@ -67,6 +67,8 @@ Layout layout_for(Isa isa, std::size_t leaves, bool exact);
 extern const Kernels kernels_scalar;
 #if defined(HASTEN_X86)
 extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512vnni;
+#elif defined(HASTEN_ARM)
+extern const Kernels kernels_neon;
 #endif
 
 }  // namespace hasten::maddness

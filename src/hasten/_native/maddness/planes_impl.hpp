@@ -1,4 +1,4 @@
-// Sums from planes of codes, a template over a vector of bytes V and tables T (avx2.cpp, avx512.hpp):
+// Sums from planes of codes, a template over a vector of bytes V and tables T (avx2.cpp, avx512.hpp, neon.cpp):
 //   V::kBytes, load, zero, store_sums, store_bytes; average (a + b + 1) >> 1, add16 and high (words of two bytes);
 //   T::kLeaves, T::kServes (neighbouring codebooks whose entries one T holds), T::load, lookup, and for how many outputs
 //   and lanes (vectors of rows that share a table once it is loaded) at a time registers have room: kOutputs, kLanes.
@@ -6,13 +6,9 @@
 
 #include <type_traits>
 
+#include "finish_impl.hpp"
+#include "inline.hpp"
 #include "kernels.hpp"
-
-#if defined(__GNUC__)
-#define INLINE inline __attribute__((always_inline))
-#else
-#define INLINE inline
-#endif
 
 namespace hasten::maddness {
 namespace {
@@ -165,20 +161,6 @@ std::size_t shuffles_of(std::size_t count) {
         a.hold(), b.hold(), c.hold(), d.hold(), e.hold(), f.hold(), g.hold(), h.hold();
     }
     return (count + 7) / 8 * 8 * V::kBytes;
-}
-
-// Floats of a tile; a compiler makes vectors of this where rows or outputs follow each other.
-INLINE void finish_any(const uint16_t* sums, std::size_t rows, std::size_t count, const float* scale, const float* offset,
-                       float* out, std::ptrdiff_t row_stride, std::ptrdiff_t column_stride) {
-    for (std::size_t m = 0; m < count; ++m, sums += kRows, out += column_stride) {
-        const float a = scale[m], b = offset[m];
-        if (row_stride == 1) {
-            for (std::size_t r = 0; r < rows; ++r) out[r] = static_cast<float>(sums[r]) * a + b;
-        } else {
-            float* at = out;
-            for (std::size_t r = 0; r < rows; ++r, at += row_stride) *at = static_cast<float>(sums[r]) * a + b;
-        }
-    }
 }
 
 }  // namespace

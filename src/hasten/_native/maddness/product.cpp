@@ -15,6 +15,8 @@ const Kernels& kernels_for(Isa isa) {
     if (isa == Isa::avx512vnni) return kernels_avx512vnni;
     if (isa == Isa::avx512) return kernels_avx512;
     if (isa == Isa::avx2) return kernels_avx2;
+#elif defined(HASTEN_ARM)
+    if (isa == Isa::neon) return kernels_neon;
 #endif
     static_cast<void>(isa);
     return kernels_scalar;

@@ -1,7 +1,7 @@
 // Any machine: plain loops over the rows of a block, of which a compiler makes vectors if it likes.
 #include <cstring>
 
-#include "planes_impl.hpp"
+#include "finish_impl.hpp"
 
 namespace hasten::maddness {
 namespace {
