@@ -58,7 +58,8 @@ class Facts:
     sums: list[tuple[Ids, Flags]] = field(default_factory=list)  # summed over; True where the summand is zero
     grids: list[Ids] = field(default_factory=list)  # what remains must be a grid
     heads: list[Ids] = field(default_factory=list)  # of products with one matrix for each
-    views: list[tuple[str, Ids]] = field(default_factory=list)  # sizes that the module's code asked for
+    views: list[tuple[str, Ids]] = field(default_factory=list)  # shapes that a module's code asked for
+    sizes: list[tuple[str, Ids]] = field(default_factory=list)  # shapes that a module's attributes may speak of
     work: list[tuple[int, list[Ids]]] = field(default_factory=list)  # MACs, proportional to what remains of each
 
     def fresh(self, size: int) -> Ids:
@@ -81,7 +82,7 @@ class Facts:
         rest = []
         for one in fields:
             if one.axes.intersection(axes):
-                self.fix(one.ids, why)
+                self.fix(one.ids, f"{why} runs along it")
             else:
                 rest.append(one)
         return tuple(rest)
@@ -165,7 +166,7 @@ def _joined(
     for place, operand in enumerate(shapes):
         tagged = frozenset[int]().union(*(one.axes for where, one in cluster if where == place))
         if any(operand[axis] > 1 and axis not in tagged for axis in axes):
-            facts.fix(ids, why)
+            facts.fix(ids, f"{why} meets a tensor of fixed size")
     return Field(ids, zero(zeros))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .fields import Field, Fields, aligned, join, merge, summed
+from .fields import Field, Fields, Flags, aligned, join, merge, summed
 from .rules import Run, argument, axes_of, never, rule
 
 __all__: list[str] = []
@@ -64,23 +64,47 @@ def _in_space(run: Run, func: Any, args: tuple, kwargs: dict, out: Any) -> Any:
     return fields if isinstance(out, Tensor) else [fields for _ in out]
 
 
+@rule("channel_shuffle", "native_channel_shuffle")
+def _channel_shuffle(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
+    """Channels, seen as (groups, channels of a group), transposed: no group may lose more than another."""
+
+    def move(array: np.ndarray) -> np.ndarray:
+        return array.reshape(args[1], -1).T.reshape(array.shape)
+
+    fields = run.of(args[0])
+    run.facts.grids += [one.ids.reshape(args[1], -1) for one in fields if one.axes == {1}]
+    return tuple(one.map(move) if one.axes == {1} else one for one in fields)
+
+
+@rule("pixel_shuffle")
+def _pixel_shuffle(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
+    """Channels, seen as (channels, pixels), moved into space: all pixels of a channel go together."""
+    rank, factor = args[0].ndim, args[1]
+    fields = run.facts.fix_along(run.of(args[0]), [rank - 2, rank - 1], run.why)
+    plain = tuple(one for one in run.facts.fix_along(fields, range(rank - 3), run.why) if one.axes == {rank - 3})
+    shape = (*(1,) * (rank - 3), -1, factor**2)
+    merged = (merge(run.facts, one.map(lambda a: a.reshape(shape)), [rank - 2]) for one in plain)
+    return tuple(one.map(lambda a: a.reshape(*shape[:-1], 1, 1)) for one in merged)
+
+
 # Norms ----------------------------------------------------------------------------------------------------------------
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit_no_training", "_native_batch_norm_legit", "cudnn_batch_norm",
       "miopen_batch_norm", "_batch_norm_no_update", "_batch_norm_with_update")  # fmt: skip
 def _batch_norm(run: Run, func: Any, args: tuple, kwargs: dict, out: Any) -> Any:
-    x, vectors = args[0], [t for t in args[1:5] if isinstance(t, Tensor)]  # weight, bias, mean, variance
-    shapes = [tuple(x.shape), *((1, -1, *(1,) * (x.ndim - 2)) for _ in vectors)]
-    shapes[1:] = [(1, len(t), *(1,) * (x.ndim - 2)) for t in vectors]
-    fields = [run.of(x), *(_as_channels(run.of(t), x.ndim) for t in vectors)]
-    affine = isinstance(args[1], Tensor)
+    x, affine = args[0], isinstance(args[1], Tensor)
+    vectors = [t for t in args[1:5] if isinstance(t, Tensor)]  # weight, bias, mean, variance
+    shapes = [tuple(x.shape), *((1, len(t), *(1,) * (x.ndim - 2)) for t in vectors)]
+    operands = [run.of(x), *(_as_channels(run.of(t), x.ndim) for t in vectors)]
 
-    def zero(zeros: list[np.ndarray]) -> np.ndarray:
-        return zeros[1] & zeros[2] if affine or len(zeros) < 2 else zeros[0] & zeros[1]
+    def zero(zeros: list[Flags]) -> Flags:
+        """Where scale and shift are; without them, where the input and its mean are."""
+        return zeros[1] & zeros[2] if affine else zeros[0] & zeros[1]
 
-    joined = join(run.facts, shapes, fields, zero if len(vectors) > 1 else never, run.why)
-    return [joined, *(() for _ in out[1:])]
+    fields = join(run.facts, shapes, operands, zero if len(vectors) > 1 else never, run.why)
+    run.facts.sizes += [(run.module, one.ids) for one in fields]
+    return [fields, *(() for _ in out[1:])]
 
 
 def _as_channels(fields: Fields, rank: int) -> Fields:
@@ -90,17 +114,19 @@ def _as_channels(fields: Fields, rank: int) -> Fields:
 
 @rule("native_layer_norm", "_fused_rms_norm", "rms_norm")
 def _layer_norm(run: Run, func: Any, args: tuple, kwargs: dict, out: Any) -> Any:
-    x, last = args[0], range(args[0].ndim - len(args[1]), args[0].ndim)
-    fields = run.facts.fix_along(run.of(x), last, run.why)
-    fields = tuple(Field(one.ids, np.zeros_like(one.zero)) for one in fields)
-    for weight in args[2:4]:
-        run.facts.fix_along(run.of(weight), range(len(args[1])), run.why)
+    x, vectors = args[0], [t for t in args[2:4] if isinstance(t, Tensor)]
+    last = range(x.ndim - len(args[1]), x.ndim)
+    for one in run.of(x):
+        if one.axes.intersection(last):
+            run.facts.fix(one.ids, f"{run.why} takes statistics over it")
+    shapes = [tuple(x.shape), *((*(1,) * last.start, *args[1]) for _ in vectors)]
+    fields = join(run.facts, shapes, [run.of(x), *(aligned(run.of(t), x.ndim) for t in vectors)], never, run.why)
     return fields if isinstance(out, Tensor) else [fields, *(() for _ in out[1:])]
 
 
 @rule("native_group_norm")
 def _group_norm(run: Run, func: Any, args: tuple, kwargs: dict, out: Any) -> Any:
-    x, weight, bias, count = args[0], args[1], args[2], args[7]
+    x, weight, bias, count = args[0], args[1], args[2], args[6]
     space = (1,) * (x.ndim - 2)
     fields = run.facts.fix_along(run.of(x), range(2, x.ndim), run.why)
     fields = tuple(_by_group(run, one, count) if 1 in one.axes else one for one in fields)
@@ -115,6 +141,7 @@ def _by_group(run: Run, one: Field, count: int) -> Field:
     """Channels of a group go together: their statistics are of all of them."""
     flat = one.ids.reshape(count, -1)
     run.facts.pair(flat[:, :1], flat)
+    run.facts.sizes += [(run.module, flat), (run.module, one.ids)]
     return one
 
 
@@ -129,7 +156,15 @@ def _embedding(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> F
 
 @rule("index_select")
 def _index_select(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
-    return run.facts.fix_along(run.of(args[0]), axes_of(args[1], args[0].ndim), run.why)
+    """Places that are looked up stay; unless each is repeated, as keys are for the queries that share them."""
+    x, (axis,), index = args[0], axes_of(args[1], args[0].ndim), args[2]
+    times, rest = divmod(len(index), x.shape[axis])
+    once = torch.arange(x.shape[axis], device=index.device)
+    if rest or not torch.equal(index, once.repeat_interleave(times)):
+        return run.facts.fix_along(run.of(x), [axis], run.why)
+    fields = tuple(o.map(lambda a: np.repeat(a, times, axis)) if axis in o.axes else o for o in run.of(x))
+    run.facts.views += [(run.module, one.ids) for one in fields if axis in one.axes]
+    return fields
 
 
 @rule("index")

@@ -97,7 +97,8 @@ def elementwise(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> 
     return join(run.facts, shapes, [aligned(run.of(t), out.ndim) for t in operands], zero, run.why)
 
 
-RULES["copy_"] = elementwise
+# Elementwise, but not tagged so.
+RULES.update(dict.fromkeys(("copy", "copy_", "hardswish", "_prelu_kernel", "bernoulli", "dropout"), elementwise))
 
 
 def _keeps_zero(func: Any, args: tuple, kwargs: dict) -> bool:
@@ -191,7 +192,7 @@ def _select(run: Run, func: Any, args: tuple, kwargs: dict, out: Any) -> Any:
     rest = []
     for one in run.of(args[0]):
         if one.axes == {axis}:
-            run.facts.fix(one.ids, run.why)
+            run.facts.fix(one.ids, f"{run.why} takes one place of it")
             continue
         if axis in one.axes:  # queries, keys and values of a head: places along the axis go together
             run.facts.pair(one.ids.take([0], axis), one.ids)
@@ -226,6 +227,21 @@ def _split(run: Run, func: Any, args: tuple, kwargs: dict, out: Sequence[Tensor]
                 run.facts.pair(parts[0].ids, part.ids)
             run.facts.views.append((run.module, parts[0].ids))
     return _per_result(moved, out)
+
+
+@rule("glu")
+def _glu(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
+    """`a * sigmoid(b)` of the two halves."""
+    (axis,) = axes_of(argument(func, args, kwargs, "dim"), out.ndim)
+    found = []
+    for one in run.of(args[0]):
+        if axis in one.axes:
+            half, gate = (Field(*each) for each in zip(*(np.split(a, 2, axis) for a in (one.ids, one.zero))))
+            run.facts.pair(half.ids, gate.ids)
+            run.facts.views.append((run.module, half.ids))
+            one = half
+        found.append(one)
+    return tuple(found)
 
 
 @rule("cat", "stack")

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
@@ -39,11 +41,13 @@ class Slot:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a run says: the dimensions that have ids, and the facts about them."""
+    """What a run says: the dimensions that have ids, the facts about them, and the model's outputs."""
 
     slots: tuple[Slot, ...]
     facts: Facts
-    sizes: Mapping[str, int]  # elements of each parameter
+    zero: NDArray[np.bool_]  # for each id of a slot, whether the parameter is zero there
+    entries: Mapping[str, int]  # of each parameter
+    outputs: Any
 
 
 def trace(model: nn.Module, example_inputs: Any, *, call: str) -> Trace:
@@ -68,7 +72,8 @@ def trace(model: nn.Module, example_inputs: Any, *, call: str) -> Trace:
     for slot in slots:
         if slot.name not in watch.reached:
             watch.facts.fix(np.arange(slot.first, slot.first + slot.size), "not used with these example inputs")
-    return Trace(tuple(slots), watch.facts, {name: p.numel() for name, p in model.named_parameters()})
+    entries = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return Trace(tuple(slots), watch.facts, np.concatenate(watch.zero), entries, outputs)
 
 
 def run(model: nn.Module, example_inputs: Any) -> Any:
@@ -99,10 +104,8 @@ def evaluated(model: nn.Module) -> Iterator[None]:
 def _check(model: nn.Module, call: str) -> None:
     if not isinstance(model, nn.Module):
         raise refuse_type(call, "a torch.nn.Module", model)
-    if hasattr(model, "_orig_mod"):
-        raise refuse_type(call, "a model before torch.compile", type(model).__name__, "Pass model._orig_mod.")
     for name, tensor, _ in _tensors(model):
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin) or tensor.is_meta:
+        if is_lazy(tensor) or tensor.is_meta:
             fix = "Give the model its weights first; lazy layers get them in a first forward pass."
             raise refuse_type(call, f"{name} with values", "one without (meta or lazy)", fix)
     if not any(True for _ in model.parameters()):
@@ -122,6 +125,7 @@ class _Watch(TorchDispatchMode):
         super().__init__()
         self.facts = Facts()
         self.reached: set[str] = set()
+        self.zero: list[NDArray[np.bool_]] = []
         self.why = ""
         self._fields: Any = WeakIdKeyDictionary()
         self._names: Any = WeakIdKeyDictionary()
@@ -148,7 +152,8 @@ class _Watch(TorchDispatchMode):
                     shape = [size if d == dim else 1 for d in range(tensor.ndim)]
                     ids = self.facts.fresh(size)
                     slots.append(Slot(name, dim, size, int(ids[0]), parameter))
-                    fields.append(Field(ids.reshape(shape), ~live.cpu().numpy().reshape(shape)))
+                    self.zero.append(~live.cpu().numpy())
+                    fields.append(Field(ids.reshape(shape), self.zero[-1].reshape(shape)))
         self._fields[tensor], self._names[tensor] = tuple(fields), name
         return slots
 
@@ -193,7 +198,7 @@ class _Watch(TorchDispatchMode):
             rule = elementwise
         if rule is None:
             for one in (one for t in inputs for one in self.of(t)):
-                self.facts.fix(one.ids, self.why)
+                self.facts.fix(one.ids, f"{self.why} is not understood")
             found: Any = ()
         else:
             found = rule(self, func, args, kwargs, out)
