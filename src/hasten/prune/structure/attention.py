@@ -27,6 +27,11 @@ class NarrowAttention(nn.MultiheadAttention):
         new._qkv_same_embed_dim = False
         return new
 
+    @staticmethod
+    def lacks(module: nn.Module) -> bool:
+        """Whether a module is attention that adds keys of its own (`add_bias_kv`, `add_zero_attn`): not done here."""
+        return isinstance(module, nn.MultiheadAttention) and (module.bias_k is not None or module.add_zero_attn)
+
     def forward(
         self,
         query: Tensor,  # (time, batch, embed_dim), (batch, time, embed_dim) if batch_first, or (time, embed_dim)

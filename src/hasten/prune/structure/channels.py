@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from ..._core.checks import check, finite, fraction, near, refuse, whole
 from ..masks import Masks
-from ..places import bare, places
+from ..places import places
 from ..targets import ignored
-from .groups import Group, Groups, groups
+from .groups import Group, Groups, solve
+from .trace import checked, trace
 
 __all__ = ["channel_masks", "head_masks"]
 
@@ -73,7 +74,7 @@ def channel_masks(
     """
     asked = {"density": density, "compression": compression, "speedup": speedup}
     choice = _Choice("prune.channel_masks", "channels", asked, norm, scores, scope, round_to, ignore)
-    return choice.masks(bare(model), example_inputs)
+    return choice.masks(model, example_inputs)
 
 
 def head_masks(
@@ -102,7 +103,7 @@ def head_masks(
     """
     asked = {"density": density, "compression": compression, "speedup": speedup}
     choice = _Choice("prune.head_masks", "heads", asked, norm, scores, scope, round_to, ignore)
-    return choice.masks(bare(model), example_inputs)
+    return choice.masks(model, example_inputs)
 
 
 class _Choice:
@@ -137,6 +138,7 @@ class _Choice:
 
     def masks(self, model: nn.Module, example_inputs: Any) -> Masks:
         """The masks of the units to keep."""
+        model = checked(model, self.call)
         known, chosen = self._groups(model, example_inputs)
         parameters = dict(model.named_parameters())
         measure = self._measure(parameters)
@@ -151,7 +153,7 @@ class _Choice:
         return Masks(_masks(chosen, kept, parameters), **record, achieved=achieved)
 
     def _groups(self, model: nn.Module, example_inputs: Any) -> tuple[Groups, list[Group]]:
-        known = groups(model, example_inputs)
+        known = solve(trace(model, example_inputs))
         left = ignored(model, places(model), self.ignore, self.call)
         chosen = [g for g in known if g.kind == self.kind and left.isdisjoint(s.name for s in g.slices)]
         if not chosen:

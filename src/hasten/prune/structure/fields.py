@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Facts", "Field", "Fields", "aligned", "join", "merge", "reshaped", "summed"]
+__all__ = ["Facts", "Field", "Fields", "Flags", "Ids", "aligned", "join", "merge", "reshaped", "summed"]
 
 Ids = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -30,10 +30,17 @@ Shape = Sequence[int]
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """Tags of a tensor's elements: `ids` and `zero` have its rank, and size 1 where they do not vary."""
+    """Tags of a tensor's elements: `ids` and `zero` have its rank, and size 1 where they do not vary.
+
+    Args:
+        ids: the tags.
+        zero: whether all elements with the tag are zero.
+        copies: True of copies along an expanded axis, which are as many as what they meet.
+    """
 
     ids: Ids
     zero: Flags
+    copies: bool = False
 
     @property
     def axes(self) -> frozenset[int]:
@@ -42,7 +49,11 @@ class Field:
 
     def map(self, move: Callable[[NDArray], NDArray]) -> Field:
         """The field with both arrays moved the same way."""
-        return Field(move(self.ids), move(self.zero))
+        return Field(move(self.ids), move(self.zero), self.copies)
+
+    def but(self, zero: Flags) -> Field:
+        """The field with other flags."""
+        return Field(self.ids, zero, self.copies)
 
 
 Fields = tuple[Field, ...]  # of one tensor; no two vary along the same axis
@@ -99,7 +110,7 @@ def merge(facts: Facts, one: Field, axes: Sequence[int]) -> Field:
         if one.ids.shape[axis] > 1:
             first = one.ids.take([0], axis)
             facts.pair(first, one.ids)
-            one = Field(first, one.zero.all(axis, keepdims=True))
+            one = Field(first, one.zero.all(axis, keepdims=True), one.copies)
     return one
 
 
@@ -167,13 +178,19 @@ def _joined(
         tagged = frozenset[int]().union(*(one.axes for where, one in cluster if where == place))
         if any(operand[axis] > 1 and axis not in tagged for axis in axes):
             facts.fix(ids, f"{why} meets a tensor of fixed size")
-    return Field(ids, zero(zeros))
+    return Field(ids, zero(zeros), all(one.copies for _, one in cluster))
 
 
 def reshaped(facts: Facts, fields: Fields, before: Shape, after: Shape, module: str) -> Fields:
-    """Fields of a view: each is reshaped over the runs of dimensions in which the view changes something."""
+    """Fields of a view: each is reshaped over the runs of dimensions in which the view changes something.
+
+    Copies of something tagged that share an axis with it from now on stay as many as they are.
+    """
     runs = _runs(before, after)
-    return tuple(_reshaped(facts, one, before, after, runs, module) for one in fields if one.axes)
+    tagged = [set(old) for old, _ in runs if any(one.axes.intersection(old) for one in fields if not one.copies)]
+    stay = [one for one in fields if one.copies and any(one.axes & old for old in tagged)]
+    left = [one for one in fields if one.axes and not any(one is other for other in stay)]
+    return tuple(_reshaped(facts, one, before, after, runs, module) for one in left)
 
 
 def _reshaped(
@@ -217,5 +234,5 @@ def _tidy(one: Field) -> Field:
     for axis in one.axes:
         first = one.ids.take([0], axis)
         if (first == one.ids).all():
-            one = Field(first, one.zero.all(axis, keepdims=True))
+            one = Field(first, one.zero.all(axis, keepdims=True), one.copies)
     return one

@@ -9,7 +9,7 @@ stays, and `Groups.fixed` says why.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ..places import bare
 from .fields import Facts
-from .trace import Slot, Trace, trace
+from .trace import Slot, Trace, checked, trace
 
 __all__ = ["Group", "Groups", "Slice", "groups", "solve"]
 
@@ -143,22 +142,22 @@ def groups(model: nn.Module, example_inputs: Any) -> Groups:
     >>> found.fixed["2.weight", 0]
     'an output of the model'
     """
-    return solve(trace(bare(model), example_inputs, call="prune.groups"))
+    return solve(trace(checked(model, "prune.groups"), example_inputs))
 
 
-def solve(run: Trace, *, keep_written: bool = False) -> Groups:
+def solve(run: Trace, held: Callable[[str], bool] = lambda module: False) -> Groups:
     """The groups that a run's facts make.
 
     Args:
         run: the run.
-        keep_written: also fix whatever passes a view, a split or an expansion, whose sizes may be written in the
-            model's code.
+        held: whether to fix also what passes a view, a split or an expansion in the code of a module, by its name: sizes
+            may be written there.
     """
     facts = run.facts
     parents = _settled(facts)
     why: dict[int, str] = {}
-    written = [(ids, f"a size is written in the code of {where or 'the model'}") for where, ids in facts.views]
-    for ids, reason in [*facts.fixed, *(written if keep_written else ())]:
+    written = [(ids, f"a size is written in the code of {at or 'the model'}") for at, ids in facts.views if held(at)]
+    for ids, reason in [*facts.fixed, *written]:
         for root in np.unique(parents[ids]):
             why.setdefault(int(root), reason)
     families = _families(run, parents, why)

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from ..._core.checks import refuse
 from ..masks import finalize
-from ..places import bare
+from .attention import NarrowAttention
 from .cut import cut
 from .groups import Group, Groups, solve
-from .trace import Trace, evaluated, run, trace
+from .trace import Trace, checked, evaluated, run, trace
 
 __all__ = ["Removed", "materialize"]
 
@@ -64,7 +65,7 @@ def materialize(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Remov
     Attributes of torch's layers are set to their new sizes. In one's own modules an attribute named `heads`,
     `num_heads`, `n_heads`, `n_head`, `nhead`, `num_attention_heads`, `num_key_value_heads`, `n_kv_heads`,
     `all_head_size`, `inner_dim` or `split_size` follows when it is the size that a view of the module's forward gave.
-    An `nn.MultiheadAttention` that loses heads becomes a `NarrowAttention`.
+    An `nn.MultiheadAttention` that loses heads becomes a `NarrowAttention`, unless it adds keys of its own.
 
     Args:
         model: with or without masks on it; not changed.
@@ -85,11 +86,12 @@ def materialize(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Remov
     (Linear(in_features=4, out_features=2, bias=True), {'0.weight, dimension 0': (3, 2)})
     """
     call = "prune.materialize"
-    dense = finalize(copy.deepcopy(bare(model)))
-    watched = trace(dense, example_inputs, call=call)
+    dense = finalize(_copied(checked(model, call)))
+    watched = trace(dense, example_inputs)
     trouble: Exception | None = None
-    for keep_written in (False, True):
-        known = solve(watched, keep_written=keep_written)
+    torch_only = {name for name, module in dense.named_modules() if NarrowAttention.lacks(module)}
+    for held in (torch_only.__contains__, lambda module: True):
+        known = solve(watched, held)
         kept = {group: _needed(known, group) for group in known}
         ids = known.ids(kept)
         try:
@@ -102,6 +104,16 @@ def materialize(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Remov
         return small, _report(known, kept, ids, trouble)
     fix = "Let forward take sizes from shapes of tensors, or -1 in views; or call the model on other inputs."
     raise refuse(call, "a model that runs with fewer channels", f"{type(trouble).__name__}: {trouble}", fix) from trouble
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A copy that shares nothing with the model: a parametrized module has a class of its own, and so must its copy."""
+    new = copy.deepcopy(model)
+    for module in new.modules():
+        if parametrize.is_parametrized(module):
+            kind = type(module)
+            module.__class__ = type(kind.__name__, kind.__bases__, dict(kind.__dict__))
+    return new
 
 
 def _needed(known: Groups, group: Group) -> NDArray[np.bool_]:
@@ -132,7 +144,7 @@ def _report(known: Groups, kept: Mapping[Group, NDArray], ids: NDArray, trouble:
     all_ids = known.ids({})
     return Removed(
         {name: pair for name, pair in sizes.items() if pair[0] > pair[1]},
-        _stays(known, kept, known.run) | ({"the whole": f"{trouble}"} if trouble else {}),
+        _stays(known, kept, known.run) | ({"what passes views": f"{trouble}"} if trouble else {}),
         (known.parameters(all_ids), known.parameters(ids)),
         (known.macs(all_ids), known.macs(ids)),
     )
@@ -142,9 +154,10 @@ def _stays(known: Groups, kept: Mapping[Group, NDArray], watched: Trace) -> dict
     """What is zero in a parameter and could not go, with the reason."""
     found: dict[str, str] = {}
     zero = {(slot.name, slot.dim): watched.zero[slot.first : slot.first + slot.size] for slot in watched.slots}
+    matrices = {slot.name for slot in watched.slots if slot.parameter and slot.dim > 0}
     for slot in watched.slots:
         why = known.fixed.get((slot.name, slot.dim))
-        if why and slot.parameter and (count := int(zero[slot.name, slot.dim].sum())):
+        if why and slot.name in matrices and (count := int(zero[slot.name, slot.dim].sum())):
             found[f"{slot.name}, dimension {slot.dim}: {count} of {slot.size}"] = why
     for group, units in kept.items():
         parts = {s.name: _zero_units(s.units, zero[s.name, s.dim], len(group)) for s in group.slices if s.parameter}

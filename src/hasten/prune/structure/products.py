@@ -146,7 +146,7 @@ def _attention(run: Run, func: Any, args: tuple, kwargs: dict, out: Any) -> Any:
     scores = _contract(run, shapes, (_spread(queries, rank - 1), _spread(keys, rank - 2)), rank)
     scores = add_to(run, _without(scores, rank), [*query.shape[:-1], key.shape[-2]], mask)
     scores = run.facts.fix_along(scores, [rank - 1], run.why)
-    scores = tuple(Field(one.ids, never([one.zero])) for one in scores)
+    scores = tuple(one.but(never([one.zero])) for one in scores)
     shapes = ([*query.shape[:-1], 1, key.shape[-2]], [*values_shape[:-2], 1, *reversed(values_shape[-2:])])
     turned = tuple(one.map(lambda a: np.swapaxes(a, -1, -2)) for one in values)
     result = _contract(run, shapes, (_spread(scores, rank - 1), _spread(turned, rank - 2)), rank)

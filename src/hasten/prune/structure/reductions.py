@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .fields import Field, Fields, Flags, aligned, join, merge, summed
+from .fields import Fields, Flags, aligned, join, merge, summed
 from .rules import Run, argument, axes_of, never, rule
 
 __all__: list[str] = []
@@ -42,9 +42,11 @@ def _along(run: Run, func: Any, args: tuple, kwargs: dict, out: Any) -> Any:
     rank, name = args[0].ndim, func.overloadpacket.__name__
     dims = argument(func, args, kwargs, "dims" if name in ("flip", "roll") else "dim")
     axes = axes_of(dims, rank)
-    fields = run.facts.fix_along(run.of(args[0]), axes, run.why)
+    fields = run.of(args[0])
+    run.owe(out, [one.ids for one in fields if one.axes.intersection(axes)])
+    fields = tuple(one for one in fields if not one.axes.intersection(axes))
     if name not in _ZERO_STAYS:
-        fields = tuple(Field(one.ids, np.zeros_like(one.zero)) for one in fields)
+        fields = tuple(one.but(np.zeros_like(one.zero)) for one in fields)
     if isinstance(out, Tensor):
         return _squeezed(fields, axes, out, rank)
     return [_squeezed(fields, axes, each, rank) for each in out]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .fields import Facts, Field, Fields, Flags, aligned, join, reshaped
+from .fields import Facts, Field, Fields, Flags, Ids, aligned, join, reshaped
 
 __all__ = ["RULES", "Run", "add_to", "argument", "axes_of", "both", "either", "elementwise", "never", "rule"]
 
@@ -32,6 +32,10 @@ class Run(Protocol):
 
     def of(self, value: Any) -> Fields:
         """Fields of a tensor; none of anything else."""
+        ...
+
+    def owe(self, out: Any, ids: list[Ids]) -> None:
+        """Fix ids as soon as anything uses these results: means that a model throws away hold nothing."""
         ...
 
 
@@ -117,7 +121,7 @@ def _keeps_zero(func: Any, args: tuple, kwargs: dict) -> bool:
 @rule("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
 def _like(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
     zero = np.ones_like if func.overloadpacket.__name__ == "zeros_like" else np.zeros_like
-    return tuple(Field(one.ids, zero(one.zero)) for one in run.of(args[0]))
+    return tuple(one.but(zero(one.zero)) for one in run.of(args[0]))
 
 
 def add_to(run: Run, fields: Fields, shape: Sequence[int], other: Tensor | None) -> Fields:
@@ -146,7 +150,7 @@ def _moved(func: Any, args: tuple, kwargs: dict, one: Field) -> list[Field]:
         moved = func(torch.from_numpy(array.copy()).expand(args[0].shape), *args[1:], **kwargs)
         return [_small(tensor) for tensor in ([moved] if isinstance(moved, Tensor) else moved)]
 
-    return [Field(ids, zero) for ids, zero in zip(move(one.ids), move(one.zero), strict=True)]
+    return [Field(*pair, one.copies) for pair in zip(move(one.ids), move(one.zero), strict=True)]
 
 
 def _small(moved: Tensor) -> np.ndarray:
@@ -172,7 +176,7 @@ def _expand(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fiel
         if old == 1 < new:  # as many copies as what they will meet: no more is known about them
             ids = run.facts.fresh(new).reshape([-1 if d == axis else 1 for d in range(out.ndim)])
             run.facts.views.append((run.module, ids))
-            fresh.append(Field(ids, np.zeros(ids.shape, bool)))
+            fresh.append(Field(ids, np.zeros(ids.shape, bool), copies=True))
     return (*fields, *fresh)
 
 

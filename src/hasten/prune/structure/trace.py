@@ -21,11 +21,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..._core.checks import refuse, refuse_type
+from ..places import bare
 from . import products, reductions  # noqa: F401  # their rules
-from .fields import Facts, Field, Fields
+from .fields import Facts, Field, Fields, Ids
 from .rules import RULES, elementwise
 
-__all__ = ["Slot", "Trace", "evaluated", "trace"]
+__all__ = ["Slot", "Trace", "checked", "evaluated", "run", "trace"]
 
 
 @dataclass(frozen=True)
@@ -50,25 +51,18 @@ class Trace:
     outputs: Any
 
 
-def trace(model: nn.Module, example_inputs: Any, *, call: str) -> Trace:
-    """Run the model once and collect what its operations say about its channels.
+def trace(model: nn.Module, example_inputs: Any) -> Trace:
+    """Run a `checked` model once and collect what its operations say about its channels.
 
     Args:
         model: any module.
         example_inputs: a tensor, a tuple of positional arguments or a mapping of named ones.
-        call: who asks, for messages.
-
-    Raises:
-        TypeError: not a module, or parameters without values (meta, lazy).
     """
-    _check(model, call)
     watch = _Watch()
     slots = [slot for name, tensor, parameter in _tensors(model) for slot in watch.enter(name, tensor, parameter)]
     with evaluated(model), watch.modules(model), watch:
         outputs = run(model, example_inputs)
-    for leaf in pytree.tree_leaves(outputs):
-        for one in watch.of(leaf):
-            watch.facts.fix(one.ids, "an output of the model")
+    watch.give(pytree.tree_leaves(outputs))
     for slot in slots:
         if slot.name not in watch.reached:
             watch.facts.fix(np.arange(slot.first, slot.first + slot.size), "not used with these example inputs")
@@ -101,15 +95,18 @@ def evaluated(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _check(model: nn.Module, call: str) -> None:
+def checked(model: nn.Module, call: str) -> nn.Module:
+    """The model without wrappers (torch.compile, DistributedDataParallel), if it has weights."""
     if not isinstance(model, nn.Module):
         raise refuse_type(call, "a torch.nn.Module", model)
+    model = bare(model)
     for name, tensor, _ in _tensors(model):
         if is_lazy(tensor) or tensor.is_meta:
             fix = "Give the model its weights first; lazy layers get them in a first forward pass."
             raise refuse_type(call, f"{name} with values", "one without (meta or lazy)", fix)
     if not any(True for _ in model.parameters()):
         raise refuse(call, "a model with parameters", "none")
+    return model
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
@@ -129,6 +126,7 @@ class _Watch(TorchDispatchMode):
         self.why = ""
         self._fields: Any = WeakIdKeyDictionary()
         self._names: Any = WeakIdKeyDictionary()
+        self._owed: Any = WeakIdKeyDictionary()
         self._stack = ["the model"]
 
     @property
@@ -139,6 +137,22 @@ class _Watch(TorchDispatchMode):
     def of(self, value: Any) -> Fields:
         """Fields of a tensor; none of anything else."""
         return self._fields.get(value, ()) if isinstance(value, Tensor) else ()
+
+    def owe(self, out: Any, ids: list[Ids]) -> None:
+        """Fix ids as soon as anything uses these results."""
+        for each in (leaf for leaf in pytree.tree_leaves(out) if ids and isinstance(leaf, Tensor)):
+            self._owed[each] = [(one, f"{self.why} runs along it") for one in ids]
+
+    def give(self, outputs: list[Any]) -> None:
+        """Fix what the model gives."""
+        self._use(outputs)
+        for one in (one for leaf in outputs for one in self.of(leaf)):
+            self.facts.fix(one.ids, "an output of the model")
+
+    def _use(self, tensors: list[Any]) -> None:
+        for tensor in tensors:
+            for ids, why in self._owed.pop(tensor, ()) if isinstance(tensor, Tensor) else ():
+                self.facts.fix(ids, why)
 
     def enter(self, name: str, tensor: Tensor, parameter: bool) -> list[Slot]:
         """Give ids to a parameter or buffer."""
@@ -182,6 +196,7 @@ class _Watch(TorchDispatchMode):
         kwargs = kwargs or {}
         inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         self.reached.update(self._names[t] for t in inputs if t in self._names)
+        self._use(inputs)
         tagged = any(self.of(t) for t in inputs)
         name = func.overloadpacket.__name__
         self.why = f"{name} in {self.module}" if self.module else name
