@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.prune.structure.zoo import images, shaken
 from torch import Tensor, nn
 
 from hasten.prune.masks import apply
 from hasten.prune.structure import NarrowAttention, head_masks, materialize
-from tests.prune.structure.zoo import images, shaken
 
 LATER = torch.ones(5, 5).triu(1).bool()
 PADDED = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.prune.structure.zoo import WITH_HEADS, ZOO, images, make, shaken
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
@@ -16,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from hasten.bench.models import GPT, ResNet, ViT
 from hasten.prune.masks import apply, masks_of
 from hasten.prune.structure import NarrowAttention, channel_masks, groups, head_masks, materialize
-from tests.prune.structure.zoo import WITH_HEADS, ZOO, images, make, shaken
 
 
 def outputs(model: nn.Module, inputs: Any) -> list[Tensor]:

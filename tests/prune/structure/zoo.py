@@ -57,13 +57,9 @@ class Dense(nn.Module):
 
     def __init__(self, width: int, growth: int, depth: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.BatchNorm2d(width + i * growth), nn.ReLU(),
-                nn.Conv2d(width + i * growth, growth, 3, padding=1, bias=False),
-            )  # fmt: skip
-            for i in range(depth)
-        )
+        widths = range(width, width + depth * growth, growth)
+        convolutions = [nn.Conv2d(wide, growth, 3, padding=1, bias=False) for wide in widths]
+        self.layers = nn.ModuleList(nn.Sequential(nn.BatchNorm2d(c.in_channels), nn.ReLU(), c) for c in convolutions)
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
@@ -154,7 +150,8 @@ def _encoder() -> Made:
 
 def _plain() -> Made:
     layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12), nn.LeakyReLU(0.1),
-              nn.MaxPool2d(2), nn.Conv2d(12, 6, 1), nn.Flatten(), nn.Linear(54, 10), nn.GELU(), nn.Linear(10, 4)]  # fmt: skip
+              nn.MaxPool2d(2), nn.Conv2d(12, 6, 1), nn.Flatten(), nn.Linear(54, 10), nn.GELU(),
+              nn.Linear(10, 4)]  # fmt: skip
     return nn.Sequential(*layers), images(2, 3, 8, 8)
 
 
@@ -173,7 +170,8 @@ def _norms() -> Made:
     layers = [nn.Conv2d(3, 12, 3), nn.GroupNorm(4, 12), nn.PReLU(12), nn.Conv2d(12, 8, 3),
               nn.GroupNorm(8, 8, affine=False),
               nn.ConvTranspose2d(8, 10, 2, 2), nn.InstanceNorm2d(10, affine=True, track_running_stats=True), nn.SiLU(),
-              nn.Upsample(scale_factor=2), nn.Conv2d(10, 16, 3, groups=2), nn.PixelShuffle(2), nn.Conv2d(4, 3, 1)]  # fmt: skip
+              nn.Upsample(scale_factor=2), nn.Conv2d(10, 16, 3, groups=2), nn.PixelShuffle(2),
+              nn.Conv2d(4, 3, 1)]  # fmt: skip
     return nn.Sequential(*layers), images(2, 3, 8, 8)
 
 

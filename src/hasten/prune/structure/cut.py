@@ -58,7 +58,8 @@ def _cut_tensors(model: nn.Module, keep: dict[str, list[tuple[int, Tensor]]]) ->
     named = [*model.named_parameters(), *model.named_buffers()]
     new = {id(tensor): _smaller(tensor, keep[name]) for name, tensor in named if name in keep}
     for module in model.modules():
-        for holder in (module._parameters, module._buffers):
+        holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for holder in holders:
             for attribute, tensor in holder.items():
                 if id(tensor) in new:
                     holder[attribute] = new[id(tensor)]

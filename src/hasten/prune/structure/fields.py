@@ -5,8 +5,8 @@ belong to different channels, and an element goes when any of its tags goes. The
 of shape (1, channels, 1, 1); the queries of attention have one of (1, heads, 1, features); a weight matrix has two, of
 (rows, 1) and (1, columns). A dimension without a field (batch, time, an image) never changes its size.
 
-Beside each tag stands whether its elements are exactly zero, whatever the input: a row of zeros in a weight makes such a
-channel, `relu` keeps it, a sigmoid does not.
+Beside each tag stands whether its elements are exactly zero, whatever the input: a row of zeros in a weight makes such
+a channel, `relu` keeps it, a sigmoid does not.
 
 An operation moves fields to its result and leaves `Facts`: ids that go together, ids that cannot go, sums over ids.
 Nothing is decided here; `groups` solves all facts at once.
@@ -110,7 +110,7 @@ def merge(facts: Facts, one: Field, axes: Sequence[int]) -> Field:
         if one.ids.shape[axis] > 1:
             first = one.ids.take([0], axis)
             facts.pair(first, one.ids)
-            one = Field(first, one.zero.all(axis, keepdims=True), one.copies)
+            one = Field(first, np.logical_and.reduce(one.zero, axis, keepdims=True), one.copies)
     return one
 
 
@@ -222,9 +222,8 @@ def _runs(before: Shape, after: Shape) -> list[tuple[range, range]]:
                 i += 1
             else:
                 j += 1
-        if i == len(before) or j == len(after):  # what is left over on one side has size 1
-            if all(size == 1 for size in before[i:]) and all(size == 1 for size in after[j:]):
-                i, j = len(before), len(after)
+        if math.prod(before[i:]) == math.prod(after[j:]) == 1:  # what is left over has size 1
+            i, j = len(before), len(after)
         runs.append((range(old, i), range(new, j)))
     return runs
 
@@ -234,5 +233,5 @@ def _tidy(one: Field) -> Field:
     for axis in one.axes:
         first = one.ids.take([0], axis)
         if (first == one.ids).all():
-            one = Field(first, one.zero.all(axis, keepdims=True), one.copies)
+            one = Field(first, np.logical_and.reduce(one.zero, axis, keepdims=True), one.copies)
     return one

@@ -150,8 +150,8 @@ def solve(run: Trace, held: Callable[[str], bool] = lambda module: False) -> Gro
 
     Args:
         run: the run.
-        held: whether to fix also what passes a view, a split or an expansion in the code of a module, by its name: sizes
-            may be written there.
+        held: whether to fix also what passes a view, a split or an expansion in the code of a module, by its name:
+            sizes may be written there.
     """
     facts = run.facts
     parents = _settled(facts)

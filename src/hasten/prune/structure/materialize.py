@@ -103,7 +103,8 @@ def materialize(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Remov
             continue
         return small, _report(known, kept, ids, trouble)
     fix = "Let forward take sizes from shapes of tensors, or -1 in views; or call the model on other inputs."
-    raise refuse(call, "a model that runs with fewer channels", f"{type(trouble).__name__}: {trouble}", fix) from trouble
+    got = f"{type(trouble).__name__}: {trouble}"
+    raise refuse(call, "a model that runs with fewer channels", got, fix) from trouble
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -134,13 +135,17 @@ def _compare(found: Any, expected: Any) -> None:
         if isinstance(one, Tensor):
             if one.shape != other.shape:
                 raise ValueError(f"an output of shape {tuple(one.shape)} instead of {tuple(other.shape)}")
-            limit = _CLOSE.get(other.dtype, 0.0) * other.abs().double().nan_to_num().max().item() if other.numel() else 0
-            if not torch.allclose(one.double(), other.double(), rtol=0, atol=limit, equal_nan=True):
+            one, other, share = one.double(), other.double(), _CLOSE.get(other.dtype, 0.0)
+            largest = other.abs().nan_to_num(posinf=0).max().item() if other.numel() else 0.0
+            if not torch.allclose(one, other, rtol=0, atol=share * largest, equal_nan=True):
                 raise ValueError(f"an output that deviates by {(one - other).abs().max().item():g}")
 
 
 def _report(known: Groups, kept: Mapping[Group, NDArray], ids: NDArray, trouble: Exception | None) -> Removed:
-    sizes = {group.name: (len(group), int(units.sum())) for group, units in kept.items()}
+    sizes: dict[str, tuple[int, int]] = {}
+    for group, units in kept.items():
+        before, after = sizes.get(group.name, (0, 0))  # several may begin with the same dimension
+        sizes[group.name] = before + len(group), after + int(units.sum())
     all_ids = known.ids({})
     return Removed(
         {name: pair for name, pair in sizes.items() if pair[0] > pair[1]},

@@ -18,51 +18,54 @@ from .rules import Run, add_to, argument, both, either, never, rule
 __all__ = ["whole_groups"]
 
 
-def _contract(run: Run, shapes: Sequence[Sequence[int]], fields: Sequence[Fields], axis: int) -> Fields:
-    """Multiply two operands that are broadcast, and sum over `axis`, which keeps size 1."""
-    product = join(run.facts, shapes, fields, either, run.why)
+Tagged = tuple[Sequence[int], Fields]  # a tensor: its shape and its fields
+
+
+def _multiplied(run: Run, left: Tagged, right: Tagged) -> Fields:
+    """Fields of `left @ right`, of matrices or batches of them, of one rank and broadcast."""
+    rank = len(left[0])
+    shapes = [*left[0][:-1], 1, left[0][-1]], [*right[0][:-2], 1, *reversed(right[0][-2:])]
+    rows = tuple(one.map(lambda a: np.expand_dims(a, rank - 1)) for one in left[1])
+    columns = tuple(one.map(lambda a: np.expand_dims(np.swapaxes(a, -1, -2), rank - 2)) for one in right[1])
+    product = join(run.facts, shapes, (rows, columns), either, run.why)
     run.facts.work.append((math.prod(np.broadcast_shapes(*map(tuple, shapes))), [one.ids for one in product]))
-    many = [one for one in product if axis in one.axes and len(one.axes) > 1]
-    result = summed(run.facts, product, [axis])
-    run.facts.heads += [merge(run.facts, one, [axis]).ids for one in many]  # one product for each head
-    return result
+    many = [one for one in product if rank in one.axes and len(one.axes) > 1]
+    run.facts.heads += [one.ids for one in many]  # one product for each head, and no part of a head goes
+    return tuple(one.map(lambda a: a.squeeze(rank)) for one in summed(run.facts, product, [rank]))
 
 
-def _without(fields: Fields, axis: int) -> Fields:
-    return tuple(one.map(lambda a: a.squeeze(axis)) for one in fields)
+def _tagged(run: Run, tensor: Tensor) -> Tagged:
+    return tensor.shape, run.of(tensor)
 
 
-def _spread(fields: Fields, axis: int) -> Fields:
-    return tuple(one.map(lambda a: np.expand_dims(a, axis)) for one in fields)
+def _transposed(shape: Sequence[int], fields: Fields) -> Tagged:
+    return [*shape[:-2], *reversed(shape[-2:])], tuple(one.map(lambda a: np.swapaxes(a, -1, -2)) for one in fields)
 
 
 # Matrices -------------------------------------------------------------------------------------------------------------
 
 
-def _matmul(run: Run, x: Tensor, y: Tensor) -> Fields:
-    """Fields of `x @ y` for two matrices, or two batches of matrices: rows, columns, and what is summed over."""
-    left, right = [*x.shape[:-1], 1, x.shape[-1]], [*y.shape[:-2], 1, *reversed(y.shape[-2:])]
-    turned = tuple(one.map(lambda a: np.swapaxes(a, -1, -2)) for one in run.of(y))
-    fields = _contract(run, (left, right), (_spread(run.of(x), x.ndim - 1), _spread(turned, y.ndim - 2)), x.ndim)
-    return _without(fields, x.ndim)
-
-
 @rule("mm", "bmm")
 def _mm(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
-    return _matmul(run, args[0], args[1])
+    return _multiplied(run, _tagged(run, args[0]), _tagged(run, args[1]))
 
 
 @rule("addmm", "baddbmm")
 def _addmm(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
-    return add_to(run, _matmul(run, args[1], args[2]), out.shape, args[0])
+    return add_to(run, _mm(run, func, args[1:], kwargs, out), out.shape, args[0])
 
 
 @rule("linear")
 def _linear(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
-    x, weight, bias = args[0], args[1], args[2] if len(args) > 2 else kwargs.get("bias")
-    shapes = ([*x.shape[:-1], 1, x.shape[-1]], [*(1,) * (x.ndim - 1), *weight.shape])
-    fields = (_spread(run.of(x), x.ndim - 1), aligned(run.of(weight), x.ndim + 1))
-    return add_to(run, _without(_contract(run, shapes, fields, x.ndim), x.ndim), out.shape, bias)
+    """`x @ weight.T + bias`, where it is not taken apart before."""
+    x, weight, bias = args[0], args[1], argument(func, args, kwargs, "bias")
+    rank = max(2, x.ndim)
+    left = [*(1,) * (rank - x.ndim), *x.shape], aligned(run.of(x), rank)
+    right = _transposed([*(1,) * (rank - 2), *weight.shape], aligned(run.of(weight), rank))
+    fields = _multiplied(run, left, right)
+    if x.ndim < 2:
+        fields = tuple(one.map(lambda a: a[0]) for one in fields)
+    return add_to(run, fields, out.shape, bias)
 
 
 # Convolutions ---------------------------------------------------------------------------------------------------------
@@ -135,25 +138,25 @@ def _as_output(one: Field, groups: int, outside: int, rank: int) -> Field:
       "_scaled_dot_product_fused_attention_overrideable", "scaled_dot_product_attention")  # fmt: skip
 def _attention(run: Run, func: Any, args: tuple, kwargs: dict, out: Any) -> Any:
     query, key, value = args[:3]  # (batch, heads, time, features), fewer heads of keys and values with grouped queries
-    mask = argument(func, args, kwargs, "attn_mask")
-    mask = argument(func, args, kwargs, "attn_bias") if mask is None else mask
-    heads, rank = query.shape[1], query.ndim
-    keys, values = (_repeated(run.of(t), heads // t.shape[1]) for t in (key, value))
-    keys_shape, values_shape = ([*t.shape[:1], heads, *t.shape[2:]] for t in (key, value))
-    features = lambda fields: tuple(merge(run.facts, o, [rank - 1]) if o.axes == {rank - 1} else o for o in fields)
-    queries, keys = features(run.of(query)), features(keys)  # the scale depends on how many there are
-    shapes = ([*query.shape[:-1], 1, query.shape[-1]], [*keys_shape[:-2], 1, *keys_shape[-2:]])
-    scores = _contract(run, shapes, (_spread(queries, rank - 1), _spread(keys, rank - 2)), rank)
-    scores = add_to(run, _without(scores, rank), [*query.shape[:-1], key.shape[-2]], mask)
+    masks = (argument(func, args, kwargs, name) for name in ("attn_mask", "attn_bias"))
+    mask = next((mask for mask in masks if mask is not None), None)
+    rank, times = query.ndim, query.shape[1] // key.shape[1]
+    queries, keys, values = _tagged(run, query), *(_repeated(*_tagged(run, t), times) for t in (key, value))
+    # The scale depends on how many features there are, also where there is one head and nothing else to tell them from.
+    queries, keys = ((shape, _whole(run, fields, rank - 1)) for shape, fields in (queries, keys))
+    shape = [*query.shape[:-1], key.shape[-2]]
+    scores = add_to(run, _multiplied(run, queries, _transposed(*keys)), shape, mask)
     scores = run.facts.fix_along(scores, [rank - 1], run.why)
-    scores = tuple(one.but(never([one.zero])) for one in scores)
-    shapes = ([*query.shape[:-1], 1, key.shape[-2]], [*values_shape[:-2], 1, *reversed(values_shape[-2:])])
-    turned = tuple(one.map(lambda a: np.swapaxes(a, -1, -2)) for one in values)
-    result = _contract(run, shapes, (_spread(scores, rank - 1), _spread(turned, rank - 2)), rank)
-    result = _without(result, rank)
+    weights = tuple(one.but(never([one.zero])) for one in scores)
+    result = _multiplied(run, (shape, weights), values)
     return result if isinstance(out, Tensor) else [result, *(() for _ in out[1:])]
 
 
-def _repeated(fields: Fields, times: int) -> Fields:
-    """Fields of keys, of which each head serves `times` queries."""
-    return tuple(one.map(lambda a: np.repeat(a, times, 1)) if 1 in one.axes else one for one in fields)
+def _whole(run: Run, fields: Fields, axis: int) -> Fields:
+    return tuple(merge(run.facts, one, [axis]) if one.axes == {axis} else one for one in fields)
+
+
+def _repeated(shape: Sequence[int], fields: Fields, times: int) -> Tagged:
+    """Keys or values, of which each head serves `times` queries."""
+    spread = tuple(one.map(lambda a: np.repeat(a, times, 1)) if 1 in one.axes else one for one in fields)
+    return [shape[0], shape[1] * times, *shape[2:]], spread

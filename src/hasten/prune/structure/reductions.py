@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .fields import Fields, Flags, aligned, join, merge, summed
+from .fields import Field, Fields, Flags, aligned, join, merge, summed
 from .rules import Run, argument, axes_of, never, rule
 
 __all__: list[str] = []
@@ -52,16 +52,20 @@ def _along(run: Run, func: Any, args: tuple, kwargs: dict, out: Any) -> Any:
     return [_squeezed(fields, axes, each, rank) for each in out]
 
 
-@rule("avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices", "max_pool2d",
-      "adaptive_max_pool2d", "adaptive_max_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",
-      "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_avg_pool1d", "upsample_nearest1d", "upsample_nearest2d",
-      "upsample_nearest3d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_linear1d", "upsample_trilinear3d",
-      "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa", "reflection_pad1d",
-      "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d", "replication_pad3d")  # fmt: skip
+_IN_SPACE = [
+    *(f"{kind}_pool{n}d" for kind in ("avg", "adaptive_avg", "_adaptive_avg", "adaptive_max") for n in (1, 2, 3)),
+    *(f"max_pool{n}d{tail}" for tail in ("", "_with_indices") for n in (1, 2, 3)),
+    *(f"{kind}{n}d" for kind in ("upsample_nearest", "_upsample_nearest_exact") for n in (1, 2, 3)),
+    *("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d"),
+    *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)),
+]
+
+
+@rule(*_IN_SPACE)
 def _in_space(run: Run, func: Any, args: tuple, kwargs: dict, out: Any) -> Any:
     """Operations on what lies behind the channels (batch first), each channel by itself."""
     rank = args[0].ndim
-    space = int("".join(filter(str.isdigit, func.overloadpacket.__name__))[-1])
+    space = int(next(filter(str.isdigit, func.overloadpacket.__name__)))
     fields = run.facts.fix_along(run.of(args[0]), range(rank - space, rank), run.why)
     return fields if isinstance(out, Tensor) else [fields for _ in out]
 

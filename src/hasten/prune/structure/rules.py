@@ -27,8 +27,12 @@ class Run(Protocol):
     """The forward pass that is watched."""
 
     facts: Facts
-    module: str  # whose code is running
     why: str  # the operation and the module, in words
+
+    @property
+    def module(self) -> str:
+        """The name of the module whose code is running."""
+        ...
 
     def of(self, value: Any) -> Fields:
         """Fields of a tensor; none of anything else."""
@@ -240,10 +244,10 @@ def _glu(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
     found = []
     for one in run.of(args[0]):
         if axis in one.axes:
-            half, gate = (Field(*each) for each in zip(*(np.split(a, 2, axis) for a in (one.ids, one.zero))))
-            run.facts.pair(half.ids, gate.ids)
-            run.facts.views.append((run.module, half.ids))
-            one = half
+            (half_ids, gate_ids), (half, _) = np.split(one.ids, 2, axis), np.split(one.zero, 2, axis)
+            run.facts.pair(half_ids, gate_ids)
+            run.facts.views.append((run.module, half_ids))
+            one = Field(half_ids, half)
         found.append(one)
     return tuple(found)
 
@@ -266,7 +270,8 @@ def _cat(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
         for each in here:
             run.facts.fix_along(tuple(each), [axis], run.why)
         return joined
-    parts = [each[0] if each else _constant(run, shape[axis], axis, out.ndim) for each, shape in zip(here, shapes)]
+    sizes = [shape[axis] for shape in shapes]
+    parts = [o[0] if o else _constant(run, n, axis, out.ndim) for o, n in zip(here, sizes, strict=True)]
     ids, zero = (np.concatenate([getattr(part, name) for part in parts], axis) for name in ("ids", "zero"))
     return (*joined, Field(ids, zero))
 
@@ -274,7 +279,7 @@ def _cat(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
 def _constant(run: Run, size: int, axis: int, rank: int, *, zero: bool = False) -> Field:
     """Elements along an axis that stay."""
     ids = run.facts.fresh(size).reshape([-1 if d == axis else 1 for d in range(rank)])
-    run.facts.fix(ids, run.why)
+    run.facts.fix(ids, f"{run.why} adds places that stay")
     return Field(ids, np.full(ids.shape, zero))
 
 
@@ -282,7 +287,7 @@ def _constant(run: Run, size: int, axis: int, rank: int, *, zero: bool = False) 
 def _pad(run: Run, func: Any, args: tuple, kwargs: dict, out: Tensor) -> Fields:
     pads, rank = args[1], out.ndim
     nought = argument(func, args, kwargs, "value") == 0
-    fields = run.of(args[0])
+    fields = tuple(one if nought else one.but(np.zeros_like(one.zero)) for one in run.of(args[0]))
     for place in range(len(pads) // 2):
         axis, (low, high) = rank - 1 - place, pads[2 * place : 2 * place + 2]
         if low or high:

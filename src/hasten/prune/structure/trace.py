@@ -127,7 +127,7 @@ class _Watch(TorchDispatchMode):
         self._fields: Any = WeakIdKeyDictionary()
         self._names: Any = WeakIdKeyDictionary()
         self._owed: Any = WeakIdKeyDictionary()
-        self._stack = ["the model"]
+        self._stack = [""]
 
     @property
     def module(self) -> str:
@@ -205,12 +205,12 @@ class _Watch(TorchDispatchMode):
             self._apply(func, name, args, kwargs, out, inputs)
         return out
 
-    def _apply(
-        self, func: Any, name: str, args: tuple, kwargs: dict, out: Any, inputs: list[Tensor]
-    ) -> None:
+    def _apply(self, func: Any, name: str, args: tuple, kwargs: dict, out: Any, inputs: list[Tensor]) -> None:
         rule = RULES.get(name) or RULES.get(name.rstrip("_"))
         if rule is None and torch.Tag.pointwise in func.tags:
             rule = elementwise
+        if name.endswith("_") and rule is not elementwise:
+            rule = None  # changes a tensor in place, its shape perhaps
         if rule is None:
             for one in (one for t in inputs for one in self.of(t)):
                 self.facts.fix(one.ids, f"{self.why} is not understood")
