@@ -54,11 +54,13 @@ STAY_ZERO = {
     "masked": lambda x: x * (torch.arange(5) < 3)[:, None], "turned": lambda x: x.transpose(0, 1).transpose(0, 1),
     "flattened": lambda x: x.flatten(0, 1).unflatten(0, (-1, 5)), "stacked": lambda x: torch.stack([x, x]).sum(0),
     "joined": lambda x: torch.cat([x, x.tanh()], 1), "selected": lambda x: x[:, 2], "sliced": lambda x: x[:, 1:4],
-    "looked up": lambda x: x[:, torch.tensor([3, 1])], "rolled": lambda x: x.roll(1, 1).flip(0), "sum": lambda x: x.sum(1),
-    "mean": lambda x: x.mean(1), "largest": lambda x: x.amax(1, keepdim=True), "best": lambda x: x.topk(2, 1).values,
+    "looked up": lambda x: x[:, torch.tensor([3, 1])], "rolled": lambda x: x.roll(1, 1).flip(0),
+    "sum": lambda x: x.sum(1), "mean": lambda x: x.mean(1), "largest": lambda x: x.amax(1, keepdim=True),
+    "best": lambda x: x.topk(2, 1).values,
     "repeated": lambda x: x.repeat(1, 2, 1), "spread": lambda x: x[:, :, None].expand(-1, -1, 3, -1).flatten(1, 2),
     "padded": lambda x: F.pad(x, (0, 0, 1, 1)), "running": lambda x: x.cumsum(1), "even": lambda x: x.chunk(5, 1)[2],
-    "half": lambda x: x.half().float(), "like": lambda x: x + torch.zeros_like(x), "square": lambda x: x.view(x.shape)**2,
+    "half": lambda x: x.half().float(), "like": lambda x: x + torch.zeros_like(x),
+    "square": lambda x: x.view(x.shape) ** 2,
 }  # fmt: skip
 
 
@@ -73,7 +75,8 @@ def test_zero_stays_zero(name: str) -> None:
 
 MOVE_ZERO = {
     "sigmoid": torch.sigmoid, "exp": torch.exp, "one more": lambda x: x + 1, "to the 0": lambda x: x**0,
-    "at least": lambda x: x.clamp(min=0.5), "is 0": lambda x: (x == 0).float(), "padded": lambda x: F.pad(x, (0, 0, 1, 1), value=1.0),
+    "at least": lambda x: x.clamp(min=0.5), "is 0": lambda x: (x == 0).float(),
+    "padded": lambda x: F.pad(x, (0, 0, 1, 1), value=1.0),
     "filled": lambda x: x.masked_fill(x < 1, 2.0), "chosen": lambda x: torch.where(x > 1, x, 1.0),
     "softmax": lambda x: x.softmax(1), "with ones": lambda x: x * torch.ones_like(x) + torch.ones_like(x),
 }  # fmt: skip
@@ -93,9 +96,12 @@ def test_zero_moves(name: str) -> None:
 
 
 HOLD = {
-    "mean": lambda x: x - x.mean(-1, keepdim=True), "softmax": lambda x: x.softmax(-1), "norm": lambda x: F.normalize(x, dim=-1),
-    "largest": lambda x: x * x.amax(-1, keepdim=True), "one": lambda x: x * x[..., :1], "some": lambda x: x * (x[..., 2:3]),
-    "constant": lambda x: x * torch.arange(6.0), "sorted": lambda x: x.sort(-1).values, "uneven": lambda x: torch.cat(x.split([2, 4], -1), -1),
+    "mean": lambda x: x - x.mean(-1, keepdim=True), "softmax": lambda x: x.softmax(-1),
+    "norm": lambda x: F.normalize(x, dim=-1),
+    "largest": lambda x: x * x.amax(-1, keepdim=True), "one": lambda x: x * x[..., :1],
+    "some": lambda x: x * x[..., 2:3],
+    "constant": lambda x: x * torch.arange(6.0), "sorted": lambda x: x.sort(-1).values,
+    "uneven": lambda x: torch.cat(x.split([2, 4], -1), -1),
     "looked up": lambda x: x[..., torch.arange(6)], "unknown": lambda x: torch.linalg.qr(x).R[..., :1, :] + x,
     "bits": lambda x: x.view(torch.int32).view(torch.float32), "unbound": lambda x: torch.stack(x.unbind(-1), -1),
 }  # fmt: skip
