@@ -62,7 +62,7 @@ class Polynomial:
 
 @dataclass(frozen=True)
 class Iterative:
-    """`rounds` equal cuts between `start` and `end`: each keeps the same share of what is left. Built by `iterative`."""
+    """`rounds` equal cuts from `start` to `end`: each keeps the same share of what is left. Built by `iterative`."""
 
     final: float
     rounds: int = 5
@@ -122,7 +122,7 @@ def one_shot(final: float, at: float = 0.0) -> Polynomial:
 def linear(final: float, initial: float = 1.0, start: float = 0.0, end: float = 0.75) -> Polynomial:
     """A straight line from `initial` at `start` to `final` at `end`.
 
-    >>> [linear(0.2, end=1.0)(t, 10) for t in (0, 5, 10)]
+    >>> [round(linear(0.2, end=1.0)(t, 10), 4) for t in (0, 5, 10)]
     [1.0, 0.6, 0.2]
     """
     return Polynomial(final, initial, start, end, 1.0)
