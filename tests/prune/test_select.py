@@ -47,7 +47,8 @@ def test_keeps_what_a_stable_sort_keeps(given_: tuple[list[Tensor], int]) -> Non
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_in_pieces_as_in_one(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("digit", [4, 16])
+def test_in_pieces_as_in_one(dtype: torch.dtype, digit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors larger than a piece, with many ties across pieces."""
     generator = torch.Generator().manual_seed(0)
     scores = [
@@ -55,6 +56,7 @@ def test_in_pieces_as_in_one(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
         torch.randn(90, generator=generator).to(dtype),
     ]
     monkeypatch.setattr(select, "PIECE", 17)
+    monkeypatch.setattr(select, "DIGIT", digit)
     for k in (0, 1, 40, 41, 150, 299, 300):
         for mask, expected in zip(keep_largest(scores, k), by_sorting(scores, k), strict=True):
             assert torch.equal(mask, expected)
