@@ -5,28 +5,24 @@
     channel_activation   E|y_i|                     the mean size of the output channel, for all its entries
 
 x_j is what the entry is multiplied with: for a convolution the pixels that its place of the kernel meets, so padding
-and stride are counted as they are. A bias counts like an input of the layer's mean size.
+and stride are counted as they are. A bias is scored like an input of the layer's mean size.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from ..._core.checks import NonFiniteError, refuse
-from ..places import places
+from ..._core.checks import NonFiniteError
+from ..targets import Targets
 from .data import Data, inputs_of, undisturbed
-from .matrices import batched, from_matrices, rows, to_matrices
+from .matrices import CONVOLUTIONS, TRANSPOSED, batched
+from .sites import Seen, Site, sites, watch
 
-__all__ = ["Site", "activation", "channel_activation", "input_sums", "sites", "wanda", "watch"]
-
-Parameters = Mapping[str, nn.Parameter]
+__all__ = ["Sums", "activation", "channel_activation", "run", "wanda", "wide"]
 
 
 def wanda(matrices: Tensor, squares: Tensor) -> Tensor:
@@ -40,126 +36,139 @@ def wanda(matrices: Tensor, squares: Tensor) -> Tensor:
     return matrices.detach().abs() * squares.sqrt().unsqueeze(1)
 
 
-@dataclass(frozen=True)
-class Site:
-    """A layer that multiplies with a weight: `name` is the parameter's, `attribute` what it is in the layer."""
+def activation(model: nn.Module, targets: Targets, data: Data) -> dict[str, Tensor]:
+    """`|w_ij| E|x_j|`, and for a bias `|b_i|` times the mean of `E|x_j|` over the inputs of its layer.
 
-    name: str
-    layer: nn.Module
-    attribute: str
-    weight: nn.Parameter
-
-    def matrices(self, like: Tensor) -> Tensor:
-        """A tensor of the weight's shape as (groups, outputs, columns)."""
-        if self.attribute == "in_proj_weight":
-            return like.unflatten(0, (3, -1))
-        return to_matrices(self.layer, like) if self.attribute == "weight" else like.unsqueeze(0)
-
-    def restore(self, matrices: Tensor) -> Tensor:
-        """The inverse of `matrices`."""
-        if self.attribute == "weight":
-            return from_matrices(self.layer, matrices, self.weight)
-        return matrices.reshape(self.weight.shape)
-
-    def rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], prepare: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """What a call of the layer multiplies each matrix with, (rows, columns) each; inputs go through `prepare`."""
-        if not isinstance(self.layer, nn.MultiheadAttention):
-            x = args[0] if args else next(iter(kwargs.values()))
-            return rows(self.layer, prepare(batched(self.layer, x.detach())))
-        named = dict(zip(("query", "key", "value"), args, strict=False)) | dict(kwargs)
-        if self.attribute == "out_proj.weight":
-            inputs = [_attended(self.layer, args, kwargs)]
-        else:
-            inputs = [named[key] for key in _PROJECTED[self.attribute]]
-        return [prepare(x.detach().reshape(-1, x.shape[-1])) for x in inputs]
+    >>> from hasten.prune.targets import find
+    >>> layer = nn.Linear(2, 1)
+    >>> _ = torch.nn.init.ones_(layer.weight), torch.nn.init.ones_(layer.bias)
+    >>> activation(layer, find(layer), Data(torch.tensor([[1.0, -3.0]])))
+    {'weight': tensor([[1., 3.]]), 'bias': tensor([2.])}
+    """
+    found, sums = sites(model, targets.parameters), Sums(power=1)
+    run(model, found, data, sums)
+    scores, means = {}, {}
+    for site in found:
+        mean = sums.mean(site)
+        scores[site.name] = site.restore(site.matrices(site.weight.detach()).abs() * mean.unsqueeze(1))
+        means[site.name] = mean.mean()
+    for name, weight in _biases(targets).items():
+        bias = targets.parameters[name].detach().abs()
+        scores[name] = bias * means[weight] if weight else bias
+    return {name: scores[name] for name in targets.names}
 
 
-_PROJECTED = {
-    "in_proj_weight": ("query", "key", "value"),
-    "q_proj_weight": ("query",), "k_proj_weight": ("key",), "v_proj_weight": ("value",),
-}  # fmt: skip
+def channel_activation(model: nn.Module, targets: Targets, data: Data) -> dict[str, Tensor]:
+    """`E|y_i|` over samples and places for all entries of output channel i, its bias included.
+
+    y is what the layer itself gives, before any norm or nonlinearity that follows.
+    """
+    found, means = sites(model, targets.parameters), Outputs()
+    run(model, found, data, means)
+    return per_channel(targets, found, {site.name: means.mean(site) for site in found})
 
 
-def _attended(layer: nn.MultiheadAttention, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
-    """What attention multiplies its output projection with: its output, had it the identity for that projection."""
-    projection = layer.out_proj
-    replaced = {"out_proj.weight": torch.eye(projection.in_features).to(projection.weight)}
-    if projection.bias is not None:
-        replaced["out_proj.bias"] = torch.zeros_like(projection.bias)
-    with _deaf(layer):
-        return functional_call(layer, replaced, tuple(args), dict(kwargs))[0]
+def per_channel(targets: Targets, found: Sequence[Site], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Scores that give all entries of an output channel, and its bias, the value of the channel: (groups, outputs)."""
+    scores = {}
+    for site in found:
+        matrices = site.matrices(site.weight)
+        scores[site.name] = site.restore(values[site.name].unsqueeze(-1).expand(matrices.shape))
+    for name, weight in _biases(targets).items():
+        bias = targets.parameters[name].detach()
+        scores[name] = values[weight].reshape(bias.shape) if weight else bias.abs()
+    return {name: scores[name] for name in targets.names}
 
 
-@contextlib.contextmanager
-def _deaf(layer: nn.Module) -> Iterator[None]:
-    """Inside, calls of the layer are not listened to."""
-    hooks, layer._forward_pre_hooks = layer._forward_pre_hooks, type(layer._forward_pre_hooks)()
-    try:
-        yield
-    finally:
-        layer._forward_pre_hooks = hooks
-
-
-def sites(model: nn.Module, parameters: Parameters) -> list[Site]:
-    """Every layer that multiplies with a matrix among `parameters`; one that is shared has several."""
-    names = {id(p): name for name, p in parameters.items() if p.ndim > 1}
-    found = []
-    attentions = {id(m.out_proj): m for m in model.modules() if isinstance(m, nn.MultiheadAttention)}
-    done = set()
-    for place in places(model):
-        if id(place.parameter) in names and (id(place.module), place.attribute) not in done:
-            done.add((id(place.module), place.attribute))
-            attention = attentions.get(id(place.module))
-            layer = place.module if attention is None else attention
-            attribute = place.attribute if attention is None else "out_proj.weight"
-            found.append(Site(names[id(place.parameter)], layer, attribute, place.parameter))
+def _biases(targets: Targets) -> dict[str, str | None]:
+    """The weight that each bias belongs to; None where that is not pruned."""
+    found: dict[str, str | None] = {}
+    for names in targets.layers.values():
+        matrices = [name for name in names if targets.parameters[name].ndim > 1]
+        found |= {name: matrices[0] if matrices else None for name in names if name not in matrices}
     return found
 
 
-@contextlib.contextmanager
-def watch(found: Sequence[Site], seen: Callable[[Site, Sequence[Any], Mapping[str, Any]], None]) -> Iterator[None]:
-    """Inside, `seen(site, args, kwargs)` is told of every call of the sites' layers, before it."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # which computes without calling the layers
-    handles = []
-    try:
-        for site in found:
-            hook = _hook(site, seen)
-            handles.append(site.layer.register_forward_pre_hook(hook, with_kwargs=True))
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for handle in handles:
-            handle.remove()
+@torch.no_grad()
+def run(model: nn.Module, found: Sequence[Site], data: Data, seen: Seen) -> None:
+    """Run the model on all batches, in evaluation mode, and tell `seen` of every call of the sites' layers."""
+    with undisturbed(model, data), watch(found, seen):
+        for batch in data.on(found[0].weight.device):
+            model(inputs_of(batch))
 
 
-def _hook(site: Site, seen: Callable[..., None]) -> Callable[..., None]:
-    def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
-        seen(site, args, kwargs)
-
-    return hook
+def wide(tensor: Tensor) -> torch.dtype:
+    """The dtype of sums over a tensor: its own, at least float32."""
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 class Sums:
-    """Sums over rows of `|x_j|^power` for each site's columns, (groups, columns), and the number of rows."""
+    """Sums over rows of `|x_j|^power`, (groups, columns) for each weight, and how many rows there were.
+
+    Args:
+        power: 1 or 2.
+    """
 
     def __init__(self, power: int) -> None:
         self.power = power
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, Tensor] = {}
 
     def __call__(self, site: Site, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        blocks = site.rows(args, kwargs, self._prepare)
-        sums = torch.stack([block.sum(0) for block in blocks])
-        count = self._rows
-        if site.name in self.sums:
-            sums, count = sums + self.sums[site.name], count + self.counts[site.name]
-        if not bool(sums.isfinite().all()):
-            raise NonFiniteError(f"prune: expected finite activations, got NaN or infinity before {site.name}.")
-        self.sums[site.name], self.counts[site.name] = sums, count
+        samples: list[int] = []
 
-    def _prepare(self, x: Tensor) -> Tensor:
-        """Sums over the batch first: windows need then be taken of one sample only."""
-        wide = x.abs() if self.power == 1 else x.to(torch.promote_types(x.dtype, torch.float32)).square()
-        self._rows = x.shape[0]
-        return wide.sum(0, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+        def prepare(x: Tensor) -> Tensor:
+            """Sums over the batch, so that windows are taken of one sample only."""
+            samples.append(x.shape[0])
+            return x.to(wide(x)).abs().pow_(self.power).sum(0, keepdim=True)
+
+        blocks = site.rows(args, kwargs, prepare)
+        samples *= 1 if len(samples) == len(blocks) else len(blocks)  # groups of a convolution have one input
+        self.add(site, [block.sum(0) for block in blocks],
+                 [count * block.shape[0] for count, block in zip(samples, blocks, strict=True)])  # fmt: skip
+
+    def add(self, site: Site, blocks: Sequence[Tensor], counts: Sequence[int]) -> None:
+        """Add the sums of a call, and how many rows each group had."""
+        sums, rows = torch.stack(list(blocks)), torch.tensor(counts, device=blocks[0].device)
+        if not bool(sums.isfinite().all()):
+            raise NonFiniteError(f"prune: expected finite activations, got NaN or infinity at {site.name}.")
+        if site.name in self.sums:
+            sums, rows = sums + self.sums[site.name], rows + self.counts[site.name]
+        self.sums[site.name], self.counts[site.name] = sums, rows
+
+    def total(self, site: Site) -> Tensor:
+        """The sums, (groups, columns); 0 where the layer was never called."""
+        if site.name in self.sums:
+            return self.sums[site.name]
+        matrices = site.matrices(site.weight.detach())
+        return matrices.new_zeros(self._shape(matrices), dtype=wide(matrices))
+
+    def mean(self, site: Site) -> Tensor:
+        """The sums, divided by the number of rows."""
+        total = self.total(site)
+        return total / self.counts[site.name].unsqueeze(1) if site.name in self.counts else total
+
+    @staticmethod
+    def _shape(matrices: Tensor) -> tuple[int, int]:
+        return matrices.shape[0], matrices.shape[2]
+
+
+class Outputs(Sums):
+    """Sums over rows of the size of what layers give, (groups, outputs)."""
+
+    def __init__(self) -> None:
+        super().__init__(power=1)
+
+    def __call__(self, site: Site, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        matrices = site.matrices(site.weight)
+        if site.attribute == "weight":
+            y = batched(site.layer, site.layer.forward(*args, **kwargs))
+            last = y.movedim(1, -1) if isinstance(site.layer, (*CONVOLUTIONS, *TRANSPOSED)) else y
+            blocks = list(last.reshape(-1, *matrices.shape[:2]).unbind(1))
+        else:  # what a projection of attention gives is not to be seen; its bias is left out
+            blocks = [x @ w.T for x, w in zip(site.rows(args, kwargs, lambda x: x), matrices, strict=True)]
+        self.add(site, [y.abs().sum(0, dtype=wide(y)) for y in blocks], [len(y) for y in blocks])
+
+    @staticmethod
+    def _shape(matrices: Tensor) -> tuple[int, int]:
+        return matrices.shape[0], matrices.shape[1]

@@ -58,18 +58,17 @@ def lamp(weight: Tensor) -> Tensor:
     return torch.empty_like(size).scatter_(0, order, squares / squares.cumsum(0)).view(weight.shape)
 
 
-def channel_norm(weight: Tensor, power: int, *, dim: int = 0) -> Tensor:
-    """The mean of `|w|^power` over an output channel, to the power of `1 / power`: the same for all its entries.
+def channel_norm(matrices: Tensor, power: int) -> Tensor:
+    """The mean of `|w|^power` over what makes an output, to the power of `1 / power`: the same for all its entries.
 
     A mean and not a sum: the norms of wide and narrow layers can be compared, and in a layer the order is the same.
 
     Args:
-        weight: (out, ...), or a bias (out,), whose channels have one entry each.
+        matrices: (..., outputs, columns).
         power: 1 or 2.
-        dim: where the output channels are; 1 for transposed convolutions.
 
     Returns:
-        A view of the weight's shape that repeats one value per channel, at least float32.
+        A view of the same shape that repeats one value per output, at least float32.
 
     >>> channel_norm(torch.tensor([[3.0, -5.0], [1.0, 1.0]]), 1)
     tensor([[4., 4.],
@@ -77,10 +76,7 @@ def channel_norm(weight: Tensor, power: int, *, dim: int = 0) -> Tensor:
     """
     if power not in (1, 2):
         raise refuse("prune.channel_norm", "power=1 or 2", power)
-    size = weight.detach().abs()
+    size = matrices.detach().abs()
     size = size.to(torch.promote_types(size.dtype, torch.float32))
-    others = [d for d in range(size.ndim) if d != dim]
-    if not others:
-        return size
-    mean = size.mean(others, keepdim=True) if power == 1 else size.square_().mean(others, keepdim=True).sqrt()
-    return mean.expand(weight.shape)
+    mean = size.mean(-1, keepdim=True) if power == 1 else size.square_().mean(-1, keepdim=True).sqrt()
+    return mean.expand(matrices.shape)
