@@ -15,10 +15,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from . import allocate
-from .patterns import NM, Pattern, Unstructured
-from .select import keep_largest, keep_largest_each, keep_per_row
 from .._core.checks import check, refuse
+from . import allocate
+from .patterns import Pattern, Unstructured
+from .select import keep_largest, keep_largest_each, keep_per_row
 
 __all__ = ["SCOPES", "choose", "keep_rows", "without"]
 

@@ -21,14 +21,14 @@ import contextlib
 import fnmatch
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .._core.checks import NonFiniteError, check, finite, refuse, whole
+from .._core.checks import refuse, whole
 from .choose import keep_rows, without
 from .patterns import NM, Pattern, Unstructured
 from .scores.activations import Sums, wanda, wide
@@ -65,7 +65,9 @@ class Layerwise:
 
     def __post_init__(self) -> None:
         whole("prune.sparsegpt", "block", self.block, low=1)
-        check(finite("prune.sparsegpt", "damping", self.damping) > 0, "prune.sparsegpt", "damping above 0", self.damping)
+        check(
+            finite("prune.sparsegpt", "damping", self.damping) > 0, "prune.sparsegpt", "damping above 0", self.damping
+        )
 
 
 @torch.no_grad()
@@ -106,28 +108,39 @@ def sparsegpt(
     silent = hessian.diagonal() == 0
     factor = _factor(hessian.to(work.dtype), silent, damping)
     mask = torch.zeros_like(alive)
-    width = block if not isinstance(keep, NM) else max(1, block // keep.m) * keep.m
-    budgets = _budgets(keep, alive, width) if not isinstance(keep, NM) else itertools.repeat(keep.m)
-    for start, budget in zip(range(0, work.shape[1], width), budgets):
-        columns = slice(start, min(start + width, work.shape[1]))
-        part, own = work[:, columns], factor[columns, columns]  # part is a view: what is changed in it stays
-        errors = torch.zeros_like(part)
-
-        def scored(inside: slice) -> Tensor:
-            score = (part[:, inside] / own.diagonal()[inside]).square_()
-            score.masked_fill_(silent[columns][inside], 0)
-            return without(score, alive[:, columns][:, inside])
-
-        if not isinstance(keep, NM):
-            mask[:, columns] = keep_largest([scored(slice(None))], budget)[0]
-        for j in range(part.shape[1]):
-            if isinstance(keep, NM) and j % keep.m == 0:
-                mask[:, start + j : start + j + keep.m] = keep_per_row(scored(slice(j, j + keep.m)), keep.n)
-            errors[:, j] = torch.where(mask[:, start + j], 0, part[:, j]) / own[j, j]
-            part[:, j:] -= torch.outer(errors[:, j], own[j, j:])
-        work[:, columns.stop :] -= errors @ factor[columns, columns.stop :]
-    mask &= alive
+    width = max(1, block // keep.m) * keep.m if isinstance(keep, NM) else block
+    blocks = [slice(start, min(start + width, work.shape[1])) for start in range(0, work.shape[1], width)]
+    budgets = (
+        _split(keep, [int(alive[:, at].sum()) for at in blocks]) if isinstance(keep, int) else [keep] * len(blocks)
+    )
+    for at, budget in zip(blocks, budgets, strict=True):
+        # Views: what is changed in them stays.
+        errors = _prune_block(work[:, at], factor[at, at], budget, alive[:, at], silent[at], mask[:, at])
+        work[:, at.stop :] -= errors @ factor[at, at.stop :]
     return work.masked_fill_(~mask, 0), mask
+
+
+def _prune_block(work: Tensor, factor: Tensor, keep: int | NM, alive: Tensor, silent: Tensor, mask: Tensor) -> Tensor:
+    """Prune the columns of a block in place, and set its mask.
+
+    Returns:
+        What each column lost, over its diagonal entry of the factor: the columns after the block make up for it.
+    """
+
+    def scores(columns: slice) -> Tensor:
+        cost = (work[:, columns] / factor.diagonal()[columns]).square_()
+        return without(cost.masked_fill_(silent[columns], 0), alive[:, columns])
+
+    if isinstance(keep, int):
+        mask.copy_(keep_largest([scores(slice(None))], keep)[0])
+    errors = torch.zeros_like(work)
+    for j in range(work.shape[1]):
+        if isinstance(keep, NM) and j % keep.m == 0:
+            group = slice(j, j + keep.m)
+            mask[:, group] = keep_per_row(scores(group), keep.n) & alive[:, group]
+        errors[:, j] = work[:, j].masked_fill(mask[:, j], 0) / factor[j, j]
+        work[:, j:] -= torch.outer(errors[:, j], factor[j, j:])
+    return errors
 
 
 def _factor(hessian: Tensor, silent: Tensor, damping: float) -> Tensor:
@@ -145,16 +158,12 @@ def _factor(hessian: Tensor, silent: Tensor, damping: float) -> Tensor:
         raise refuse("prune.sparsegpt", "a positive definite X^T X", "one that is not", fix) from error
 
 
-def _budgets(keep: int, alive: Tensor, width: int) -> Iterator[int]:
-    """How many entries each block of columns keeps: in proportion to what is alive in it, `keep` in all."""
-    ends = [0, *(int(part.sum()) for part in alive.split(width, dim=1))]
-    return iter(_split(keep, ends[1:]))
-
-
 def _split(keep: int, sizes: Sequence[int]) -> list[int]:
     """`keep` in proportion to `sizes`, as whole numbers that add up, none above its size."""
     ends, total = [0, *itertools.accumulate(sizes)], sum(sizes)
-    return [keep * after // max(1, total) - keep * before // max(1, total) for before, after in itertools.pairwise(ends)]
+    return [
+        keep * after // max(1, total) - keep * before // max(1, total) for before, after in itertools.pairwise(ends)
+    ]
 
 
 @torch.no_grad()
@@ -255,7 +264,7 @@ def _calls(model: nn.Module, found: Sequence[Site], data: Data) -> Counter[Site]
     calls: Counter[Site] = Counter()
     with undisturbed(model, data), watch(found, lambda site, *_: calls.update([site])):
         model(inputs_of(next(data.on(found[0].weight.device))))
-    calls.update({site: 0 for site in found})
+    calls.update(dict.fromkeys(found, 0))
     return calls
 
 
@@ -272,9 +281,7 @@ def _stages(found: Sequence[Site], calls: Mapping[Site, int], how: Layerwise) ->
     return [names for names in stages.values() if names]
 
 
-def _collect(
-    model: nn.Module, stage: Sequence[Site], data: Data, calls: Mapping[Site, int], statistics: Sums
-) -> None:
+def _collect(model: nn.Module, stage: Sequence[Site], data: Data, calls: Mapping[Site, int], statistics: Sums) -> None:
     """Statistics of a stage's inputs over all batches."""
     left = 0
 

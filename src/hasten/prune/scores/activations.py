@@ -115,6 +115,7 @@ class Sums:
         self.counts: dict[str, Tensor] = {}
 
     def __call__(self, site: Site, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Take note of a call of the site's layer."""
         samples: list[int] = []
 
         def prepare(x: Tensor) -> Tensor:

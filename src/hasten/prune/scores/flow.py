@@ -68,7 +68,9 @@ def synflow(model: nn.Module, parameters: Mapping[str, nn.Parameter], data: Data
     with undisturbed(model, data, trained=wanted), torch.enable_grad(), _positive(model, masks):
         flow = _total(model(map_tensors(_ones, inputs_of(next(data.on(wanted[0].device))))))
         if not torch.isfinite(flow):
-            raise NonFiniteError(f"{data.call}: expected a flow within float64, got {flow.item()}. Is the network too deep?")
+            raise NonFiniteError(
+                f"{data.call}: expected a flow within float64, got {flow.item()}. Is the network too deep?"
+            )
         share = flow / flow.detach() if flow > 0 else flow
         found = torch.autograd.grad(share, wanted, allow_unused=True)
     return {name: _share(p, part) for (name, p), part in zip(parameters.items(), found, strict=True)}
@@ -136,7 +138,9 @@ def _scaled(norm: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
     return x if bias is None else x + shaped(bias).abs()
 
 
-def _widened(module: nn.Module, forward: Callable[..., Any], masks: Mapping[int, Tensor], /, *args: Any, **kwargs: Any) -> Any:
+def _widened(
+    module: nn.Module, forward: Callable[..., Any], masks: Mapping[int, Tensor], /, *args: Any, **kwargs: Any
+) -> Any:
     """The module's forward pass with wide weights, that are made again in the backward pass and not kept."""
 
     def run(*args: Any, **kwargs: Any) -> Any:

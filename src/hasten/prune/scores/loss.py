@@ -92,9 +92,7 @@ def grasp(model: nn.Module, parameters: Parameters, data: Data, temperature: flo
             for size, loss in _losses(model, wanted, data, temperature)
         )
         g = _mean(first, wanted)
-        second = (
-            (size, _product(loss, wanted, g)) for size, loss in _losses(model, wanted, data, temperature)
-        )
+        second = ((size, _product(loss, wanted, g)) for size, loss in _losses(model, wanted, data, temperature))
         found = dict(zip(parameters, _mean(second, wanted), strict=True))
     for name, score in _checked(found, data.call).items():
         score.mul_(parameters[name].detach())
@@ -144,7 +142,7 @@ def _wide(tensor: Tensor) -> torch.dtype:
 
 def _checked(found: dict[str, Tensor], call: str) -> dict[str, Tensor]:
     for name, tensor in found.items():
-        if tensor.numel() and not tensor.aminmax()[0].isfinite() or not tensor.sum().isfinite():
+        if (tensor.numel() and not tensor.aminmax()[0].isfinite()) or not tensor.sum().isfinite():
             fix = "Score with finite weights, a smaller loss, or in float32."
             raise NonFiniteError(f"{call}: expected finite gradients, got NaN or infinity in that of {name}. {fix}")
     return found

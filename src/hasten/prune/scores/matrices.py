@@ -107,9 +107,9 @@ def _spread(layer: Any, x: Tensor) -> Tensor:
     space = [step * (size - 1) + 1 for step, size in zip(layer.stride, x.shape[2:], strict=True)]
     spread = x.new_zeros(*x.shape[:2], *space)
     spread[(..., *(slice(None, None, step) for step in layer.stride))] = x
-    sides = []
-    for gap, size, cut, more in zip(layer.dilation, layer.kernel_size, layer.padding, layer.output_padding, strict=True):
-        sides.append((gap * (size - 1) - cut, gap * (size - 1) - cut + more))
+    whole = [gap * (size - 1) for gap, size in zip(layer.dilation, layer.kernel_size, strict=True)]
+    cuts = zip(whole, layer.padding, layer.output_padding, strict=True)
+    sides = [(side - cut, side - cut + more) for side, cut, more in cuts]
     return F.pad(spread, [side for pair in reversed(sides) for side in pair])
 
 

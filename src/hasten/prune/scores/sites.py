@@ -111,9 +111,7 @@ def watch(found: Sequence[Site], seen: Seen) -> Iterator[None]:
             finally:
                 busy.clear()
 
-    handles = [
-        site.layer.register_forward_pre_hook(functools.partial(hook, site), with_kwargs=True) for site in found
-    ]
+    handles = [site.layer.register_forward_pre_hook(functools.partial(hook, site), with_kwargs=True) for site in found]
     try:
         yield
     finally:
