@@ -65,9 +65,7 @@ class Layerwise:
 
     def __post_init__(self) -> None:
         whole("prune.sparsegpt", "block", self.block, low=1)
-        check(
-            finite("prune.sparsegpt", "damping", self.damping) > 0, "prune.sparsegpt", "damping above 0", self.damping
-        )
+        positive("prune.sparsegpt", "damping", self.damping)
 
 
 @torch.no_grad()

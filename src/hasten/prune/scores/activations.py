@@ -150,7 +150,7 @@ class Sums:
         return total / self.counts[site.name].unsqueeze(1) if site.name in self.counts else total
 
     @staticmethod
-    def _shape(matrices: Tensor) -> tuple[int, int]:
+    def _shape(matrices: Tensor) -> tuple[int, ...]:
         return matrices.shape[0], matrices.shape[2]
 
 
@@ -171,5 +171,5 @@ class Outputs(Sums):
         self.add(site, [y.abs().sum(0, dtype=wide(y)) for y in blocks], [len(y) for y in blocks])
 
     @staticmethod
-    def _shape(matrices: Tensor) -> tuple[int, int]:
+    def _shape(matrices: Tensor) -> tuple[int, ...]:
         return matrices.shape[0], matrices.shape[1]

@@ -149,7 +149,7 @@ def _widened(
             for holder, name, parameter in own:
                 wide = parameter.double().abs()
                 mask = masks.get(id(parameter))
-                holder._parameters[name] = wide if mask is None else wide * mask
+                holder._parameters[name] = wide if mask is None else wide * mask  # type: ignore[assignment]
             return forward(*args, **kwargs)
         finally:
             for holder, name, parameter in own:
