@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .._core.checks import check, describe, near, refuse, refuse_type, whole
-from .reconstruct import Layerwise
+from .layerwise import Layerwise
 from .scores import activations, flow, loss, weights
 from .scores.data import Data
 from .scores.sites import sites

@@ -204,9 +204,7 @@ class _Choice:
             first = np.argsort(-ranks, kind="stable")[:count]
             counts = np.bincount(owner[first], minlength=len(sizes)).tolist()
         step = self.round_to
-        return [
-            min(size, max(step, math.floor(c / step + 0.5) * step)) for c, size in zip(counts, sizes, strict=True)
-        ]
+        return [min(size, max(step, math.floor(c / step + 0.5) * step)) for c, size in zip(counts, sizes, strict=True)]
 
 
 def _with_best_first(scores: NDArray) -> NDArray:

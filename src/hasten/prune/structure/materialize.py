@@ -101,7 +101,9 @@ def materialize(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Remov
             continue
         return small, _report(known, kept, ids, trouble)
     fix = "Let forward take sizes from shapes of tensors, or -1 in views; or call the model on other inputs."
-    raise refuse(call, "a model that runs with fewer channels", f"{type(trouble).__name__}: {trouble}", fix) from trouble
+    raise refuse(
+        call, "a model that runs with fewer channels", f"{type(trouble).__name__}: {trouble}", fix
+    ) from trouble
 
 
 def _needed(known: Groups, group: Group) -> NDArray[np.bool_]:
@@ -122,7 +124,9 @@ def _compare(found: Any, expected: Any) -> None:
         if isinstance(one, Tensor):
             if one.shape != other.shape:
                 raise ValueError(f"an output of shape {tuple(one.shape)} instead of {tuple(other.shape)}")
-            limit = _CLOSE.get(other.dtype, 0.0) * other.abs().double().nan_to_num().max().item() if other.numel() else 0
+            limit = (
+                _CLOSE.get(other.dtype, 0.0) * other.abs().double().nan_to_num().max().item() if other.numel() else 0
+            )
             if not torch.allclose(one.double(), other.double(), rtol=0, atol=limit, equal_nan=True):
                 raise ValueError(f"an output that deviates by {(one - other).abs().max().item():g}")
 

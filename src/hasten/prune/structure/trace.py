@@ -190,9 +190,7 @@ class _Watch(TorchDispatchMode):
             self._apply(func, name, args, kwargs, out, inputs)
         return out
 
-    def _apply(
-        self, func: Any, name: str, args: tuple, kwargs: dict, out: Any, inputs: list[Tensor]
-    ) -> None:
+    def _apply(self, func: Any, name: str, args: tuple, kwargs: dict, out: Any, inputs: list[Tensor]) -> None:
         rule = RULES.get(name) or RULES.get(name.rstrip("_"))
         if rule is None and torch.Tag.pointwise in func.tags:
             rule = elementwise

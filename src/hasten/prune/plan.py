@@ -2,12 +2,13 @@
 
 density of all     from compression, sparsity or speed-up            `allocate`
 scores             in rounds, where the strategy has more than one   `strategies`
-masks              exactly that many entries                         `choose`, `reconstruct`
+masks              exactly that many entries                         `choose`, `layerwise`
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from torch import Tensor, nn
 from .._core.checks import check, refuse, refuse_type
 from . import allocate, owl
 from .choose import choose, shares
+from .count.macs import macs
+from .layerwise import Layerwise, layerwise
 from .masks import Masks, masks_of
 from .patterns import NM, Channel, Head, Pattern, Unstructured, parse
-from .reconstruct import Layerwise, layerwise
 from .scores.activations import Sums, run, wanda
 from .scores.data import Data, inputs_of, repeatable
 from .scores.sites import Site, sites
@@ -141,6 +143,7 @@ class _Plan:
     pattern: Pattern
     data: Data
     held: Mapping[str, Tensor]
+    ignore: Ignore
 
     def keep(self, asked: Mapping[str, float], densities_at: Callable[[float], Mapping[str, float]]) -> int:
         """How many of the prunable entries to keep; `densities_at` gives those of the tensors, for a speed-up."""
@@ -151,13 +154,22 @@ class _Plan:
         return round(density * self.targets.prunable)
 
     def _density_for(self, speedup: float, densities_at: Callable[[float], Mapping[str, float]]) -> float:
-        from .count.macs import macs
+        table, total = self.work
+        return allocate.density_for_speedup(table, total, speedup, densities_at, call=self.call)
 
-        inputs = inputs_of(next(self.data.on(next(iter(self.targets.parameters.values())).device)))
-        counted = macs(self.model, (inputs,))
-        table = {name: float(counted.by_parameter[name].total) for name in self.targets.names
-                 if name in counted.by_parameter}  # fmt: skip
-        return allocate.density_for_speedup(table, float(counted.total), speedup, densities_at, call=self.call)
+    @functools.cached_property
+    def work(self) -> tuple[dict[str, float], float]:
+        """MACs of each target, of those that have any, and of the whole model, for the first batch."""
+        counted = macs(self.model, (self.first_inputs(),))
+        per_weight = {name: count.total for name, count in counted.by_parameter.items() if name in self.targets.names}
+        return per_weight, counted.total
+
+    def first_inputs(self) -> Any:
+        """What the model is called with for the first batch."""
+        if self.data.batches is None:
+            raise refuse(self.call, "batch=, as MACs and channels are followed through the model", "none",
+                         "Pass batch=inputs.")  # fmt: skip
+        return inputs_of(next(self.data.on(next(iter(self.targets.parameters.values())).device)))
 
     def record(self, masks: Mapping[str, Tensor], asked: Mapping[str, float]) -> Masks:
         """Masks with how they were made."""
@@ -179,7 +191,7 @@ def _plan(
     if loss_fn is not None and not callable(loss_fn):
         raise refuse_type(call, "loss_fn(outputs, targets)", loss_fn)
     held = {name: mask for name, mask in masks_of(model).items() if name in targets.parameters}
-    return _Plan(call, model, chosen, targets, shape, Data(repeatable(batch), loss_fn, generator, call), held)
+    return _Plan(call, model, chosen, targets, shape, Data(repeatable(batch), loss_fn, generator, call), held, ignore)
 
 
 def _asked(call: str, pattern: Pattern, **given: float | None) -> dict[str, float]:
@@ -204,18 +216,26 @@ def _in_rounds(plan: _Plan, asked: Mapping[str, float]) -> dict[str, Tensor]:
 
 
 def _round(plan: _Plan, asked: Mapping[str, float], masks: Mapping[str, Tensor], done: float) -> dict[str, Tensor]:
-    """One round: as many are kept as leads to what is asked for in steps of one ratio."""
-    prunable = plan.targets.prunable
+    """One round: as much is kept as leads to what is asked for in steps of one ratio."""
     scores = scores_of(plan.model, plan.strategy, plan.targets, dataclasses.replace(plan.data, masks=masks or None))
+    prunable = plan.targets.prunable
+    alive = prunable - sum(int((~mask).sum()) for mask in masks.values())
 
     def chosen(keep: int) -> dict[str, Tensor]:
         return choose(scores, keep, scope=plan.strategy.scope, pattern=plan.pattern, masks=masks, call=plan.call)
 
     def densities_at(density: float) -> dict[str, float]:
-        return {name: float(mask.double().mean()) for name, mask in chosen(round(density * prunable)).items()}
+        found = chosen(min(alive, round(density * prunable)))
+        return {name: int(mask.sum()) / max(1, mask.numel()) for name, mask in found.items()}
 
-    keep = plan.keep(asked, densities_at) if plan.pattern.density is None else 0
-    return chosen(keep if done == 1 else round(prunable * (keep / prunable) ** done))
+    if plan.pattern.density is not None:
+        return chosen(0)
+    if done == 1:
+        return chosen(plan.keep(asked, densities_at))
+    if "speedup" in asked:
+        return chosen(min(alive, plan.keep({"speedup": asked["speedup"] ** done}, densities_at)))
+    keep = plan.keep(asked, densities_at)
+    return chosen(min(alive, round(prunable * (keep / prunable) ** done)))
 
 
 def _by_layer(plan: _Plan, how: Layerwise, asked: Mapping[str, float]) -> dict[str, Tensor]:
@@ -285,4 +305,27 @@ def _outliers(plan: _Plan, how: Layerwise, found: Sequence[Site]) -> dict[str, f
 
 
 def _structured(plan: _Plan, asked: Mapping[str, float]) -> Masks:
-    raise NotImplementedError
+    """Channels or heads with all that goes with them; norms of removed channels are masked too."""
+    from .structure import channel_masks, head_masks
+
+    call, targets = plan.call, plan.targets
+    check(plan.strategy.score is not None, call, f"a strategy with scores, for {plan.pattern}s", plan.strategy.name)
+    check(not plan.held, call, f"a model without masks, for {plan.pattern}s", "one with masks", "Materialize it first.")
+    goal: dict[str, Any] = dict(asked)
+    if "sparsity" in asked:
+        keep = plan.keep(asked, lambda density: {})
+        goal = {"compression": targets.total / (targets.total - targets.prunable + keep)}
+    make = channel_masks if isinstance(plan.pattern, Channel) else head_masks
+    found = make(
+        plan.model,
+        (plan.first_inputs(),),
+        scores=scores_of(plan.model, plan.strategy, targets, plan.data),
+        scope="global" if plan.strategy.scope == "global" else "layer",
+        ignore=plan.ignore,
+        **goal,
+    )
+    rest = {name: torch.ones_like(p, dtype=torch.bool) for name, p in targets.parameters.items() if name not in found}
+    masks = {**found, **rest}
+    order = [name for name, _ in plan.model.named_parameters() if name in masks]
+    return Masks({name: masks[name] for name in order}, strategy=plan.strategy.name, pattern=str(plan.pattern),
+                 asked=asked, achieved=found.achieved)  # fmt: skip

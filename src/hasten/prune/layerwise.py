@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._core.checks import refuse, whole
+from .._core.checks import positive, refuse, whole
 from .choose import keep_rows, without
 from .patterns import NM, Pattern, Unstructured
 from .scores.activations import Sums, wanda, wide
