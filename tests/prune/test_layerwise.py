@@ -152,7 +152,9 @@ def test_batches_and_one_batch_give_the_same() -> None:
 
 
 def test_stages_are_pruned_together() -> None:
-    model = nn.Sequential(*(nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6)) for _ in range(2)), nn.Linear(6, 2))
+    model = nn.Sequential(
+        *(nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6)) for _ in range(2)), nn.Linear(6, 2)
+    )
     x = torch.randn(30, 6)
     staged = compute(model, "wanda(stages='?')", sparsity=0.5, batch=x)
     dense = compute(model, "wanda(propagate=False)", sparsity=0.5, batch=x)

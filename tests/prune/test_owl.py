@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -38,7 +39,7 @@ def test_the_whole_keeps_its_density(shares: list[float], density: float, spread
     assert kept == pytest.approx(density * sum(sizes), abs=1e-9 * sum(sizes))
     assert all(0 <= value <= 1 for value in found.values())
     ordered = [found[name] for name in sorted(names, key=lambda name: shares[int(name)])]
-    assert all(one <= two + 1e-12 for one, two in zip(ordered, ordered[1:], strict=False)), "more outliers, denser"
+    assert all(one <= two + 1e-12 for one, two in itertools.pairwise(ordered)), "more outliers, denser"
     assert max(found.values()) - min(found.values()) <= 2 * spread + 1e-9
 
 

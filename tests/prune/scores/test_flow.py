@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def named(model: nn.Module) -> dict[str, nn.Parameter]:
 def chain(*sizes: int, bias: bool = False) -> nn.Sequential:
     torch.manual_seed(0)
     layers: list[nn.Module] = []
-    for inside, outside in zip(sizes, sizes[1:], strict=False):
+    for inside, outside in itertools.pairwise(sizes):
         layers += [nn.Linear(inside, outside, bias=bias), nn.Tanh()]
     return nn.Sequential(*layers)
 
@@ -65,7 +66,9 @@ def test_batch_norms_are_their_scale() -> None:
     torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("norm", [nn.LayerNorm(6), nn.RMSNorm(6), nn.GroupNorm(2, 6), nn.InstanceNorm1d(6, affine=True)])
+@pytest.mark.parametrize(
+    "norm", [nn.LayerNorm(6), nn.RMSNorm(6), nn.GroupNorm(2, 6), nn.InstanceNorm1d(6, affine=True)]
+)
 def test_norms_let_pass(norm: nn.Module) -> None:
     model = nn.Sequential(nn.Linear(6, 6, bias=False), norm, nn.Linear(6, 2, bias=False)).eval()
     x = torch.randn(2, 6) if not isinstance(norm, nn.InstanceNorm1d) else torch.randn(2, 6, 6)
@@ -126,7 +129,9 @@ def test_masks_take_entries_away() -> None:
     mask = torch.rand(5, 4, generator=torch.Generator().manual_seed(0)) < 0.5
     with_mask = synflow(model, named(model), Data(torch.randn(1, 4), masks={"0.weight": mask}))
     model[0].weight.data *= mask
-    for score, expected in zip(with_mask.values(), synflow(model, named(model), Data(torch.randn(1, 4))).values(), strict=True):
+    for score, expected in zip(
+        with_mask.values(), synflow(model, named(model), Data(torch.randn(1, 4))).values(), strict=True
+    ):
         torch.testing.assert_close(score, expected)
 
 
@@ -137,7 +142,9 @@ def test_no_flow_scores_nothing() -> None:
 
 
 def test_the_model_comes_back() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.TransformerEncoderLayer(4, 2, 8), nn.Linear(4, 2)).train()
+    model = nn.Sequential(
+        nn.Linear(4, 4), nn.BatchNorm1d(4), nn.TransformerEncoderLayer(4, 2, 8), nn.Linear(4, 2)
+    ).train()
     before, forward = copy.deepcopy(model.state_dict()), model[0].__dict__.get("forward")
     model[3].weight.requires_grad_(False)
     synflow(model, named(model), Data(torch.randn(3, 4)))

@@ -37,6 +37,8 @@ def test_channel_norms_by_hand() -> None:
 
 
 def test_draws_depend_on_the_generator_alone() -> None:
-    drawn = [uniform(torch.zeros(3, dtype=dtype), torch.Generator().manual_seed(5)) for dtype in (torch.float64, torch.half)]
+    drawn = [
+        uniform(torch.zeros(3, dtype=dtype), torch.Generator().manual_seed(5)) for dtype in (torch.float64, torch.half)
+    ]
     assert torch.equal(*drawn)
     assert not torch.equal(drawn[0], uniform(torch.zeros(3), torch.Generator().manual_seed(6)))
