@@ -14,7 +14,11 @@ from torch.nn.utils import prune as torch_prune
 
 from hasten._core.checks import NonFiniteError
 from hasten.prune.masks import apply, masks_of
+from hasten.prune.patterns import NM
 from hasten.prune.plan import compute
+from hasten.prune.scores.activations import Sums, run
+from hasten.prune.scores.data import Data
+from hasten.prune.scores.sites import sites
 from hasten.prune.strategies import Strategy, ZeroScoresWarning, get, names
 
 ALL = names()
@@ -364,17 +368,23 @@ def test_masks_are_those_of_torch(share: float) -> None:
         assert torch.equal(mask, getattr(layer, f"{attribute}_mask").bool())
 
 
-def test_masks_are_those_of_torchao() -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_norms_are_those_of_torchao() -> None:
+    """Against the paper it multiplies with the squares of the norms, and compares over whole layers without a pattern."""
     pytest.importorskip("torchao", reason="a peer that is not installed")
     from torchao.sparsity import WandaSparsifier
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 8))
-    model[2].is_classifier, peer, x = False, copy.deepcopy(model), torch.randn(50, 32)
-    mine = compute(model, "wanda(propagate=False)", sparsity=0.5, batch=x, ignore=["*.bias"])
-    sparsifier = WandaSparsifier(sparsity_level=0.5)
+    peer, x = copy.deepcopy(model), torch.randn(50, 32)
+    sparsifier = WandaSparsifier(semi_structured_block_size=4)
     sparsifier.prepare(peer, [{"tensor_fqn": "0.weight"}, {"tensor_fqn": "2.weight"}])
     peer(x)
     sparsifier.step()
+    found, sums = sites(model, dict(model.named_parameters())), Sums(power=2)
+    run(model, found, Data(x), sums)
     for i in (0, 2):
-        assert torch.equal(mine[f"{i}.weight"], peer[i].parametrizations.weight[0].mask.bool())
+        squares = sums.sums[f"{i}.weight"][0]
+        torch.testing.assert_close(squares, peer[i].activation_post_process.norm)
+        theirs = NM(2, 4).project(model[i].weight.detach().abs() * squares)
+        assert torch.equal(theirs, peer[i].parametrizations.weight[0].mask.bool())

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .._core.checks import check, refuse, refuse_type
 from . import allocate, owl
-from .choose import choose, shares
+from .choose import choose, shares, without
 from .count.macs import macs
 from .layerwise import Layerwise, layerwise
 from .masks import Masks, masks_of
@@ -83,15 +83,9 @@ def compute(
     asked = _asked(call, plan.pattern, compression=compression, sparsity=sparsity, speedup=speedup)
     if isinstance(plan.pattern, (Channel, Head)):
         return _structured(plan, asked)
-    if plan.strategy.layerwise is None:
-        return plan.record(_in_rounds(plan, asked), asked)
-    weights = {name: parameter.detach().clone() for name, parameter in plan.targets.parameters.items()}
-    try:
-        return plan.record(_by_layer(plan, plan.strategy.layerwise, asked), asked)
-    finally:
-        with torch.no_grad():
-            for name, parameter in plan.targets.parameters.items():
-                parameter.copy_(weights[name])
+    how = plan.strategy.layerwise
+    found = _in_rounds(plan, asked) if how is None else _by_layer(plan, how, asked, restore=True)
+    return plan.record(found, asked)
 
 
 def reconstruct(
@@ -129,7 +123,7 @@ def reconstruct(
     how = plan.strategy.layerwise
     if how is None:
         raise refuse(call, "sparsegpt or wanda", repr(plan.strategy.name), "Use prune.compute, then prune.apply.")
-    return plan.record(_by_layer(plan, how, asked), asked)
+    return plan.record(_by_layer(plan, how, asked, restore=False), asked)
 
 
 @dataclass(frozen=True)
@@ -218,6 +212,8 @@ def _in_rounds(plan: _Plan, asked: Mapping[str, float]) -> dict[str, Tensor]:
 def _round(plan: _Plan, asked: Mapping[str, float], masks: Mapping[str, Tensor], done: float) -> dict[str, Tensor]:
     """One round: as much is kept as leads to what is asked for in steps of one ratio."""
     scores = scores_of(plan.model, plan.strategy, plan.targets, dataclasses.replace(plan.data, masks=masks or None))
+    for name in masks:
+        scores[name] = without(scores[name], masks[name])  # one by one: no two copies of all
     prunable = plan.targets.prunable
     alive = prunable - sum(int((~mask).sum()) for mask in masks.values())
 
@@ -238,8 +234,8 @@ def _round(plan: _Plan, asked: Mapping[str, float], masks: Mapping[str, Tensor],
     return chosen(min(alive, round(prunable * (keep / prunable) ** done)))
 
 
-def _by_layer(plan: _Plan, how: Layerwise, asked: Mapping[str, float]) -> dict[str, Tensor]:
-    """Masks layer by layer; the weights change. Biases are kept."""
+def _by_layer(plan: _Plan, how: Layerwise, asked: Mapping[str, float], *, restore: bool) -> dict[str, Tensor]:
+    """Masks layer by layer; the weights change unless they are put back. Biases are kept."""
     call, pattern, parameters = plan.call, plan.pattern, plan.targets.parameters
     fits = isinstance(pattern, (Unstructured, NM)) or not how.mend
     check(fits, call, f"pattern unstructured or n:m for {plan.strategy.name}", str(pattern))
@@ -252,7 +248,7 @@ def _by_layer(plan: _Plan, how: Layerwise, asked: Mapping[str, float]) -> dict[s
         _refuse_transposed(call, pattern, found)
     kept = {name: plan.held.get(name, torch.ones_like(p, dtype=torch.bool)).clone() for name, p in parameters.items()}
     counts = _counts(plan, how, asked, found, kept) if pattern.density is None else {}
-    return kept | layerwise(plan.model, found, plan.data, how, counts, pattern, plan.held)
+    return kept | layerwise(plan.model, found, plan.data, how, counts, pattern, plan.held, restore=restore)
 
 
 def _refuse_transposed(call: str, pattern: NM, found: Sequence[Site]) -> None:
