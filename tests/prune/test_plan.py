@@ -140,7 +140,10 @@ def test_loaders(workers: int) -> None:
         loader = torch.utils.data.DataLoader(
             data, 4, shuffle=True, num_workers=count, multiprocessing_context=context if count else None
         )
-        found.append(compute(small(), "snip", sparsity=0.5, batch=loader))
+        model, state = small(), torch.get_rng_state()
+        found.append(compute(model, "snip", sparsity=0.5, batch=loader))
+        compute(model, speedup=2, batch=loader)
+        assert torch.equal(torch.get_rng_state(), state)
     assert found[0] == found[1]
 
 
@@ -370,7 +373,7 @@ def test_masks_are_those_of_torch(share: float) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_norms_are_those_of_torchao() -> None:
-    """Against the paper it multiplies with the squares of the norms, and compares over whole layers without a pattern."""
+    """Against the paper it multiplies with squares of norms, and compares over whole layers without a pattern."""
     pytest.importorskip("torchao", reason="a peer that is not installed")
     from torchao.sparsity import WandaSparsifier
 
