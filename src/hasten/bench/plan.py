@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -23,7 +23,7 @@ from .source import BatchSource, tensors_of
 from .train import tokens_per_sample
 from .workloads.base import Workload, halves, probe
 
-__all__ = ["Control", "Job", "Plan", "make_plan"]
+__all__ = ["Control", "Job", "Plan", "Work", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,47 @@ class Job:
     def first(self) -> int:
         """Index of the first point."""
         return self.points[0]
+
+
+class Work(Protocol):
+    """What a driver can run: jobs in order, and for each what its worker and the store must know."""
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
+        ...
+
+    def identity(self) -> str:
+        """Hex digits of what is being asked: a folder holds one question."""
+        ...
+
+    def jobs(self) -> list[Job]:
+        """Every run, in the order in which they are given out."""
+        ...
+
+    def programs(self) -> list[Program]:
+        """Every program, whose files of the user's travel with the study."""
+        ...
+
+    def label(self, job: Job) -> str:
+        """The name of its curve in the store."""
+        ...
+
+    def fingerprint(self, job: Job) -> str:
+        """Hex digits of what it computes, whatever its seed."""
+        ...
+
+    def length(self, job: Job, reached: tuple[int, ...]) -> int:
+        """Optimizer steps until it has yielded these points, its first one among them."""
+        ...
+
+    def task(self, job: Job) -> dict[str, Any]:
+        """What its worker is told: `function` is "module:name" of what runs it, the rest is that function's."""
+        ...
+
+    def needs(self, job: Job) -> Job | None:
+        """The job that must be done before, because this one begins with its weights."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -96,6 +137,38 @@ class Plan:
     def curve_of(self, job: Job) -> Curve:
         """The curve that a job is of."""
         return next((c.curve for c in self.controls if c.curve.kind == job.kind), self.curve)
+
+    def programs(self) -> list[Program]:
+        """Every program of the study."""
+        return [*self.arms.values(), *(control.program for control in self.controls)]
+
+    def label(self, job: Job) -> str:
+        """The name of its curve in the store."""
+        return self.curve_of(job).label
+
+    def fingerprint(self, job: Job) -> str:
+        """That of its program."""
+        return self.program(job).fingerprint()
+
+    def length(self, job: Job, reached: tuple[int, ...]) -> int:
+        """Optimizer steps until it has yielded these points."""
+        return self.curve_of(job).steps(reached)
+
+    def task(self, job: Job) -> dict[str, Any]:
+        """What its worker is told."""
+        curve = self.curve_of(job)
+        return {
+            "function": "hasten.bench.task:train_program",
+            "program": self.program(job).to_json(),
+            "test": encode(self.workload.test),
+            "metric": encode(self.workload.metric),
+            "cycles": curve.cycles(job.points),
+            "forks": curve.leaves(job.points),
+        }
+
+    def needs(self, job: Job) -> Job | None:
+        """Nothing: every run begins with weights of its own."""
+        return None
 
     def steps(self) -> int:
         """Optimizer steps of the whole study."""
