@@ -23,7 +23,7 @@ from .source import BatchSource, tensors_of
 from .train import tokens_per_sample
 from .workloads.base import Workload, halves, probe
 
-__all__ = ["Control", "Job", "Plan", "Work", "make_plan"]
+__all__ = ["Control", "Job", "Plan", "Work", "check_device", "check_test_data", "make_plan", "seeds_of"]
 
 
 @dataclass(frozen=True)
@@ -217,14 +217,14 @@ def make_plan(
         ProgramError: conflicting methods, or a method that finds nothing to change in this model.
         ValueError: an unknown baseline, too few steps for the points, a workload that lacks what a method needs.
     """
-    _check_device(device)
+    check_device(device)
     base = _lasting(workload.program, duration)
     _check_names(arms)
     programs = {name: _program(base, name, arm, duration) for name, arm in arms.items()}
     chosen = baseline if baseline is not None else next(iter(programs))
     if chosen not in programs:
         raise refuse("compare", "a baseline among the arms", repr(chosen), near(chosen, programs))
-    numbers = _seeds(seeds)
+    numbers = seeds_of(seeds)
     _check_programs(workload, programs)
     check_test_data(workload)
     kind, reason = choose_kind(curve, programs, base)
@@ -265,22 +265,24 @@ def _check_names(arms: Any) -> None:
         check(isinstance(name, str) and bool(name.strip()), "compare", "arm names that are text", name, fix)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str, verb: str = "compare") -> None:
+    """Refuse a device that is not known or not there."""
     if device not in ("cpu", "cuda"):
-        raise refuse("compare", "device 'cpu' or 'cuda'", repr(device))
+        raise refuse(verb, "device 'cpu' or 'cuda'", repr(device))
     if device == "cuda" and not torch.cuda.is_available():
-        raise refuse("compare", "a machine with a CUDA device", "none", "Use device='cpu'.")
+        raise refuse(verb, "a machine with a CUDA device", "none", "Use device='cpu'.")
 
 
 def _lasting(program: Program, duration: str | None) -> Program:
     return program if duration is None else program.replace(duration=duration)
 
 
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+def seeds_of(seeds: int | Sequence[int], verb: str = "compare") -> tuple[int, ...]:
+    """The seeds, from how many or which."""
     numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     whole = all(isinstance(seed, int) and not isinstance(seed, bool) for seed in numbers) and seeds is not True
     fix = "Pass how many, or a list of whole numbers."
-    check(bool(numbers) and whole and len(set(numbers)) == len(numbers), "compare", "seeds, each once", seeds, fix)
+    check(bool(numbers) and whole and len(set(numbers)) == len(numbers), verb, "seeds, each once", seeds, fix)
     return numbers
 
 

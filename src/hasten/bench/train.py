@@ -40,7 +40,7 @@ from .ledger import Ledger, peak_memory, reset_peak_memory
 from .run import NonFiniteError, Run
 from .source import BatchSource
 
-__all__ = ["Point", "Result", "Task", "total_steps", "train", "weights_digest"]
+__all__ = ["Point", "Result", "Task", "evaluate", "total_steps", "train", "weights_digest"]
 
 
 @dataclass(frozen=True)
@@ -264,9 +264,9 @@ class _Loop:
 
     def _evaluate(self, index: int) -> None:
         with self.ledger.off("evaluation"):
-            predictor = self.live.predictor().eval()  # a metric that forgets it must not train the running statistics
-            with fork(self.task.seed, "evaluation", self.step), self.live.autocast():
-                metric = _number(self.task.metric(predictor, self.test))
+            predictor = self.live.predictor()
+            with self.live.autocast():
+                metric = evaluate(predictor, self.task.metric, self.test, seed=self.task.seed, step=self.step)
         if not math.isfinite(metric):
             raise NonFiniteError(f"the metric became {metric} at step {self.step}.")
         point = Point(
@@ -335,6 +335,15 @@ class _Loop:
         result.weights = weights_digest(self.live.model)
         result.schedule = self.live.logged
         return result
+
+
+def evaluate(
+    model: nn.Module, metric: Callable[[nn.Module, Any], float], data: Any, *, seed: int, step: int
+) -> float:
+    """The metric of a model in evaluation mode, under the random state of this seed and step; it may be no number."""
+    model.eval()  # a metric that forgets it must not train the running statistics
+    with fork(seed, "evaluation", step):
+        return _number(metric(model, data))
 
 
 def _number(found: Any) -> float:
