@@ -7,7 +7,6 @@ any output is not finite: a broken model must not score like a guessing one.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator
 
@@ -16,22 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hasten._core.checks import check, refuse
+from hasten._core.evaluation import evaluation_mode
 
 __all__ = ["accuracy", "bits_per_token", "evaluation_mode"]
-
-
-@contextlib.contextmanager
-def evaluation_mode(model: Callable[..., Tensor]) -> Iterator[None]:
-    """Inside: the model in evaluation mode, no gradients. Afterwards: each module's own training flag as before."""
-    flags = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
-    try:
-        for module, _ in flags:
-            module.training = False
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in flags:
-            module.training = training
 
 
 def _chunks(call: str, model: Callable[..., Tensor], inputs: Tensor, targets: Tensor, chunk: int) -> Iterator:
