@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hasten import prune
 from hasten._core.batch import get_inputs
 from hasten._core.rng import stream
 
@@ -38,8 +39,6 @@ def masks_of(
         loss: the workload's, one value per sample.
         seed: where draws come from: strategies with the same seed see the same ones at every ratio.
     """
-    from hasten import prune
-
     return prune.compute(
         model,
         strategy=strategy,
@@ -63,8 +62,6 @@ def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "un
         inputs: of one batch.
         pattern: of the masks.
     """
-    from hasten import prune
-
     removed = pattern in STRUCTURED
     if removed:
         model, _ = prune.materialize(copy.deepcopy(model), inputs)
@@ -88,7 +85,5 @@ def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "un
 
 def whole_entries_only(model: nn.Module) -> bool:
     """Whether every masked entry of a model is 0, as it must be after any training."""
-    from hasten import prune
-
     parameters = dict(model.named_parameters())
     return all(bool((parameters[name][~mask] == 0).all()) for name, mask in prune.masks_of(model).items())

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hasten import prune
 from hasten._core.batch import batch_size, get_inputs, take, to_device
 from hasten._core.checks import NonFiniteError
 
@@ -25,8 +26,6 @@ class HoldMasks:
 
     def setup(self, run: Any) -> None:
         """Attach to the model's masks and to the optimizer; a model without masks is left alone."""
-        from hasten import prune
-
         if prune.masks_of(run.model):
             self.handle = prune.hold(run.model, base_optimizer(run.optimizer))
 

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hasten import prune
 from hasten._core.batch import take
 from hasten._core.call import canonical, encode
 from hasten._core.checks import check, describe, near, positive, refuse, refuse_type
@@ -224,8 +225,6 @@ def make_prune_plan(
 
 def _strategies(given: Sequence[str]) -> tuple[str, ...]:
     """The names, checked, with the baseline."""
-    from hasten import prune
-
     known = prune.strategies.names()
     fix = "For example --strategies random,global_magnitude,lamp."
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
@@ -293,8 +292,6 @@ def _try(
     Returns:
         Entries of all parameters and of the prunable ones.
     """
-    from hasten import prune
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, _ = build_model(program, 0)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hasten import prune
 from hasten._core.batch import get_inputs, take, to_device
 from hasten._core.call import decode
 from hasten._core.checks import NonFiniteError, refuse
@@ -114,8 +115,6 @@ def _start(described: Task, path: Path) -> nn.Module:
 
 
 def _prune(model: nn.Module, task: dict[str, Any], described: Task) -> None:
-    from hasten import prune
-
     with fork(described.seed, "prune"):  # for draws of the model's own: dropout while gradients are taken
         masks = masks_of(
             model,
