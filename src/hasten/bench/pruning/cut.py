@@ -76,7 +76,11 @@ def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "un
         "macs": found.macs.total,
         "macs_nonzero": found.macs.nonzero,
         "speedup": found.theoretical_speedup,
-        "latency": {"ms": 1e3 * compared.model.median, "low": 1e3 * compared.model.low, "high": 1e3 * compared.model.high},
+        "latency": {
+            "ms": 1e3 * compared.model.median,
+            "low": 1e3 * compared.model.low,
+            "high": 1e3 * compared.model.high,
+        },
         "relative": {"ratio": compared.ratio, "low": compared.low, "high": compared.high},
         "where": compared.model.where,
         "removed": removed,

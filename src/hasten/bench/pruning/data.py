@@ -111,6 +111,4 @@ def same_form(train: Any, test: Any) -> bool:
         inner = train.dataset if isinstance(train, Part) else train
         return ours is theirs and type(inner) is type(test) and hasattr(test, "__getitem__")
     keys = [list(data) if isinstance(data, Mapping) else len(data) for data in (train, test)]
-    return keys[0] == keys[1] and all(
-        (a.dtype, a.ndim) == (b.dtype, b.ndim) for a, b in zip(ours, theirs, strict=True)
-    )
+    return keys[0] == keys[1] and all((a.dtype, a.ndim) == (b.dtype, b.ndim) for a, b in zip(ours, theirs, strict=True))

@@ -29,13 +29,15 @@ import numpy as np
 
 from ..stats.intervals import paired_t, resolution_of, t_quantile
 from ..stats.multiplicity import holm
-from ..stats.ties import tie_groups
+from ..stats.ties import cut, tie_groups
 from ..stats.verdicts import MIN_SEEDS
 
-__all__ = ["AXES", "Curve", "Difference", "difference", "effects", "flips", "interval", "mean_gap", "orders", "pairs"]
+__all__ = ["ALPHA", "AXES", "UNSURE", "Curve", "Difference", "difference", "effects", "flips", "interval", "mean_gap",
+           "orders", "pairs", "ranking"]  # fmt: skip
 
 AXES = ("compression", "speedup", "latency")
 ALPHA = 0.05
+UNSURE = "not distinguishable"
 NARROW = math.log(1.1)  # a shared range below ten percent says nothing about an axis
 REACH = math.log(1.01)  # exact counts miss the asked ratio by a part of one entry
 
@@ -116,7 +118,7 @@ def effects(levels: Mapping[str, Mapping[int, Mapping[int, float]]], baseline: s
 
 
 def _verdict(value: float, p: float) -> str:
-    return "not distinguishable" if p > ALPHA or not value else "better" if value > 0 else "worse"
+    return UNSURE if p > ALPHA or not value else "better" if value > 0 else "worse"
 
 
 # Curves ---------------------------------------------------------------------------------------------------------------
@@ -202,6 +204,26 @@ def pairs(axes: Mapping[str, Curves]) -> list[dict[str, Any]]:
         for gap, p in zip(known, holm([gap["p"] for gap in known]), strict=True):
             gap |= {"p_holm": float(p), "verdict": _verdict(gap["value"], p)}
     return found
+
+
+def ranking(found: Sequence[Mapping[str, Any]], names: Sequence[str], axis: str = AXES[0]) -> list[list[str]]:
+    """Arms from best to worst by their mean differences on an axis, those that cannot be told apart in one group.
+
+    Args:
+        found: of `pairs`.
+        names: the arms to rank, each with a difference to each.
+        axis: on which.
+    """
+    gaps: dict[tuple[str, str], tuple[float, bool]] = {}
+    for pair in found:
+        if (gap := pair[axis]) is not None:
+            sure = gap["verdict"] != UNSURE
+            gaps[pair["one"], pair["other"]] = gap["value"], sure
+            gaps[pair["other"], pair["one"]] = -gap["value"], sure
+    known = [name for name in names if all((name, other) in gaps for other in names if other != name)]
+    order = sorted(known, key=lambda name: -sum(gaps[name, other][0] for other in known if other != name))
+    separated = {(i, j) for i, j in itertools.combinations(range(len(order)), 2) if gaps[order[i], order[j]][1]}
+    return [list(group) for group in cut(order, separated)]
 
 
 def flips(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

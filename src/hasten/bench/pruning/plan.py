@@ -95,9 +95,7 @@ class PrunePlan:
         for position, seed in enumerate(self.seeds):
             others = [Job(UNPRUNED, seed, (0,), "prune")]
             others += [
-                Job(name, seed, (point,), "prune")
-                for point in range(1, len(self.ratios))
-                for name in self.strategies
+                Job(name, seed, (point,), "prune") for point in range(1, len(self.ratios)) for name in self.strategies
             ]
             found.append(Job(START, seed, (0,), "start"))
             found += [Job(SMALLER, seed, (self.ratios.index(ratio),), "prune") for ratio in self.smaller]
@@ -267,13 +265,15 @@ def _keep_best(workload: Workload) -> tuple[Entry, tuple[int, str]]:
 def _source(program: Program) -> BatchSource:
     with fork(0, "data"):
         found = program.data.build()(0)
-    return BatchSource(found, program.sampler.build(), batch_size=program.batch_size, seed=0, device=torch.device("cpu"))
+    return BatchSource(
+        found, program.sampler.build(), batch_size=program.batch_size, seed=0, device=torch.device("cpu")
+    )
 
 
 def _share(duration: str) -> str:
     """A fifth of a training length: what is usual for a model that is nearly there."""
     length = parse_duration(duration)
-    return f"{TUNE * length.value:.12g}{ {'epoch': 'ep', 'token': 'tok'}.get(length.unit, length.unit)}"
+    return f"{TUNE * length.value:.12g}{ {'epoch': 'ep', 'token': 'tok'}.get(length.unit, length.unit) }"
 
 
 def _steps(duration: str, source: BatchSource) -> int:

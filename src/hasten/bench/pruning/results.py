@@ -169,6 +169,7 @@ def _analysis(done: list[Run], study: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "alpha": fair.ALPHA,
         "effects": fair.effects({arm: levels[arm] for arm in arms if arm != SMALLER}, BASELINE),
+        "ranking": fair.ranking(found, study["strategies"]),
         "orders": {axis: fair.orders(curves, study["ratios"][1:]) for axis, curves in axes.items()},
         "pairs": found,
         "flips": fair.flips(found),

@@ -64,10 +64,14 @@ def fine_tune(task: dict[str, Any], tell: Tell, should_stop: Callable[[], bool])
     model = copy.deepcopy(dense)
     if task["strategy"] is not None:
         _prune(model, task, described)
-    untuned = evaluate(model, described.metric, to_device(described.test(), described.device), seed=described.seed, step=0)
+    untuned = evaluate(
+        model, described.metric, to_device(described.test(), described.device), seed=described.seed, step=0
+    )
     if not math.isfinite(untuned):
         raise NonFiniteError(f"the metric became {untuned} before fine-tuning.")
-    cost = measured(model, dense, _inputs(described), task["pattern"] if task["strategy"] is not None else "unstructured")
+    cost = measured(
+        model, dense, _inputs(described), task["pattern"] if task["strategy"] is not None else "unstructured"
+    )
     result = _train(replace(described, model=model), task, tell, should_stop)
     assert result.model is not None
     if not whole_entries_only(result.model):
@@ -108,7 +112,9 @@ def _start(described: Task, path: Path) -> nn.Module:
     """The dense model with the start weights of the seed."""
     state = checkpoints.load(path, described.device)
     if state is None:
-        raise refuse("hasten prune", "the start weights", f"no readable file {path}", "Delete it and run the command again.")
+        raise refuse(
+            "hasten prune", "the start weights", f"no readable file {path}", "Delete it and run the command again."
+        )
     model, _ = build_model(described.program, described.seed)
     model.load_state_dict(state["model"])
     return model.to(described.device)
