@@ -8,5 +8,5 @@
     remove     channels and heads, physically             `structure`
 
 A mask says nothing about speed: zeros in a dense product are multiplied like any other number. What a mask saves is
-reported as what it is: parameters, bytes in a sparse format, MACs that need not be done, and seconds that were measured.
+reported as what it is: parameters, bytes in a sparse format, MACs that need not be done, and measured seconds.
 """
