@@ -337,9 +337,7 @@ class _Loop:
         return result
 
 
-def evaluate(
-    model: nn.Module, metric: Callable[[nn.Module, Any], float], data: Any, *, seed: int, step: int
-) -> float:
+def evaluate(model: nn.Module, metric: Callable[[nn.Module, Any], float], data: Any, *, seed: int, step: int) -> float:
     """The metric of a model in evaluation mode, under the random state of this seed and step; it may be no number."""
     model.eval()  # a metric that forgets it must not train the running statistics
     with fork(seed, "evaluation", step):

@@ -4,7 +4,7 @@
     data       what is learned from, what chooses the epoch, what results are read from              `data`, `hooks`
     task       what a worker does: train a dense model; prune it and train on                        `task`, `cut`
     fair       paired statistics: effects, orders with ties, flips between the axes                  `fair`
-    page       one HTML page, and a table for the terminal               `results`, `words`, `charts`, `page`, `terminal`
+    page       one HTML page, a table in the terminal           `results`, `words`, `charts`, `page`, `terminal`
 
 The protocol is that of ShrinkBench (arXiv 2003.03033) with what it asks of others: the same start weights, the same
 training on, random pruning, the unpruned model and smaller dense models as controls, several ratios and seeds, and

@@ -105,18 +105,13 @@ def _chart(data: Data, axis: str, x_title: str, key: str) -> Any:
     ]  # fmt: skip
     if axis == "latency":
         layers.insert(1, every.mark_rule(strokeWidth=2, clip=True).encode(
-            theme_x(alt, x), y, alt.X2("x_high:Q"), color, opacity=faint))  # fmt: skip
+            _x_axis(alt, axis, rows, x_title, "x_low"), y, alt.X2("x_high:Q"), color, opacity=faint))  # fmt: skip
     return alt.layer(*layers)
 
 
 _TIPS = {"arm": "arm", "asked": "asked compression", "metric_text": "metric", "interval": "interval",
          "compression_text": "compression", "speedup_text": "theoretical speed-up", "time_text": "measured time",
          "n": "seeds", "what": "model"}  # fmt: skip
-
-
-def theme_x(alt: Any, x: Any) -> Any:
-    """The same axis for the other field of an interval."""
-    return alt.X("x_low:Q", title=x.title, scale=x.scale, axis=x.axis)
 
 
 def _rows(data: Data, axis: str, key: str) -> list[dict[str, Any]]:
@@ -167,15 +162,15 @@ def _hidden(data: Data, key: str) -> str:
     return f" Outside the frame: {BASELINE} ({said})."
 
 
-def _x_axis(alt: Any, axis: str, rows: Sequence[Row], title: str) -> Any:
+def _x_axis(alt: Any, axis: str, rows: Sequence[Row], title: str, field: str = "x") -> Any:
     """A factor on a logarithmic scale of base 2."""
     if axis == "latency":
         domain = theme.log_hull([row["x"] for row in rows], include=[0.8, 1.25])
-        return alt.X("x:Q", title=title, **theme.ratio_axis(alt, domain))
+        return alt.X(f"{field}:Q", title=title, **theme.ratio_axis(alt, domain))
     domain = theme.log_hull([row["x"] for row in rows], include=[1.0, 2.0])
     ticks = [2.0**k for k in range(math.floor(math.log2(domain[0])), math.ceil(math.log2(domain[1])) + 1)]
     return alt.X(
-        "x:Q",
+        f"{field}:Q",
         title=title,
         scale=alt.Scale(type="log", base=2, domain=domain, nice=False),
         axis=alt.Axis(values=[tick for tick in ticks if domain[0] <= tick <= domain[1]], grid=False,

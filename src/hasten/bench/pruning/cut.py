@@ -12,13 +12,23 @@ from hasten import prune
 from hasten._core.batch import get_inputs
 from hasten._core.rng import stream
 
-__all__ = ["SAMPLES", "masks_of", "measured", "whole_entries_only"]
+__all__ = ["SAMPLES", "cut", "held", "measured", "pattern_of"]
 
 SAMPLES = 32  # of the batch whose prediction is timed, and for which MACs are counted
 STRUCTURED = ("channel", "head")  # patterns whose masked parts can be taken out of the model
 
 
-def masks_of(
+def pattern_of(arm: str, default: str) -> tuple[str, str]:
+    """The strategy and the pattern of an arm, "strategy" or "strategy@pattern".
+
+    >>> pattern_of("lamp", "unstructured"), pattern_of("channel_l2@channel", "unstructured")
+    (('lamp', 'unstructured'), ('channel_l2', 'channel'))
+    """
+    name, at, pattern = arm.rpartition("@")
+    return (name, pattern) if at else (arm, default)
+
+
+def cut(
     model: nn.Module,
     strategy: str,
     ratio: float,
@@ -27,27 +37,31 @@ def masks_of(
     batches: Sequence[Any],
     loss: Callable[[Any, Any], Tensor],
     seed: int,
-) -> Any:
-    """The masks of a strategy at a compression ratio; the model stays as it is.
+) -> None:
+    """Prune a model in place to a compression ratio, by a strategy's masks (and its weights, where it changes them).
 
     Args:
         model: the dense one.
         strategy: its name.
         ratio: parameters of the whole model / those that are left.
-        pattern: "unstructured", "2:4", "channel", ...
+        pattern: "unstructured", "block(4,4)", "channel", ...
         batches: of the training data, for strategies that look at data.
         loss: the workload's, one value per sample.
         seed: where draws come from: strategies with the same seed see the same ones at every ratio.
     """
-    return prune.compute(
-        model,
-        strategy=strategy,
-        compression=ratio,
-        pattern=pattern,
-        batch=[(get_inputs(batch), batch) for batch in batches],
-        loss_fn=lambda outputs, batch: loss(outputs, batch).mean(),
-        generator=stream(seed, f"prune/{strategy}"),
-    )
+    asked = {"compression": ratio, "pattern": pattern, "batch": [(get_inputs(batch), batch) for batch in batches]}
+    layerwise = prune.strategies.get(strategy, call="hasten prune").layerwise
+    if layerwise is not None and layerwise.mend:
+        masks = prune.reconstruct(model, strategy, **asked)
+    else:
+        masks = prune.compute(
+            model,
+            strategy,
+            loss_fn=lambda outputs, batch: loss(outputs, batch).mean(),
+            generator=stream(seed, f"prune/{strategy}"),
+            **asked,
+        )
+    prune.apply(model, masks)
 
 
 def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "unstructured") -> dict[str, Any]:
@@ -87,7 +101,7 @@ def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "un
     }
 
 
-def whole_entries_only(model: nn.Module) -> bool:
+def held(model: nn.Module) -> bool:
     """Whether every masked entry of a model is 0, as it must be after any training."""
     parameters = dict(model.named_parameters())
     return all(bool((parameters[name][~mask] == 0).all()) for name, mask in prune.masks_of(model).items())

@@ -20,6 +20,7 @@ __all__ = ["render"]
 Data = Mapping[str, Any]
 
 BADGES = {"better": ("▲", "pays"), "worse": ("▼", "costs"), UNSURE: ("=", "tie")}
+COUNTS = ("parameters", "nonzero", "macs", "macs_nonzero")
 LAYOUTS = {"dense": "dense", "csr": "CSR", "bitmap": "bitmap", "2:4": "2:4"}
 
 
@@ -149,9 +150,9 @@ def _rows(data: Data) -> Html:
             number_cell(words.span(row["change"], places) if row["change"] else UNKNOWN,
                         row["change"] and row["change"]["value"]),
             number_cell(ratio(row["compression"]), row["compression"]),
-            *(number_cell(f"{row[name]:,.0f}", row[name]) for name in ("parameters", "nonzero", "macs", "macs_nonzero")),
+            *(number_cell(f"{row[name]:,.0f}", row[name]) for name in COUNTS),
             number_cell(ratio(row["speedup"]), row["speedup"]),
-            number_cell(f"{words.level(row['ms'], 2)} ms", row["ms"]["mean"]),
+            number_cell(f"{words.level(row['ms'], 2)}\u00a0ms", row["ms"]["mean"]),
             number_cell(words.level(row["relative"], 2), row["relative"]["mean"]),
             number_cell(row["n"], row["n"]),
         )

@@ -11,21 +11,22 @@ the epoch and the same learning rates; the test data are looked at for results a
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import hashlib
 import math
 import numbers
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from hasten import prune
 from hasten._core.batch import take
 from hasten._core.call import canonical, encode
-from hasten._core.checks import check, describe, near, positive, refuse, refuse_type
+from hasten._core.checks import check, describe, positive, refuse, refuse_type
 from hasten._core.clock import Scheduled, parse_duration
 from hasten._core.rng import fork
 from hasten.program import Entry, Program, bind, call
@@ -37,7 +38,7 @@ from ..source import BatchSource
 from ..train import tokens_per_sample
 from ..workloads.base import Workload
 from . import data
-from .cut import SAMPLES, masks_of
+from .cut import SAMPLES, cut, pattern_of
 from .hooks import HoldMasks, KeepBest, mean_loss
 from .smaller import Smaller, smaller
 from .task import BATCHES, batches_of
@@ -135,9 +136,10 @@ class PrunePlan:
         return _digest(record, 32)
 
     def _cut(self, job: Job) -> dict[str, Any]:
-        pruned = job.arm not in (START, SMALLER, UNPRUNED)
-        ratio = self.ratios[job.first] if pruned else 1.0
-        return {"strategy": job.arm if pruned else None, "ratio": ratio, "pattern": self.pattern}
+        if job.arm in (START, SMALLER, UNPRUNED):
+            return {"strategy": None, "ratio": 1.0, "pattern": PATTERN}
+        strategy, pattern = pattern_of(job.arm, self.pattern)
+        return {"strategy": strategy, "ratio": self.ratios[job.first], "pattern": pattern}
 
     def task(self, job: Job) -> dict[str, Any]:
         """What its worker is told."""
@@ -196,7 +198,7 @@ def make_prune_plan(
             says it), a model without prunable layers, a strategy that does not work on this model.
     """
     check_device(device, CALL)
-    names, asked, numbers_ = _strategies(strategies), _ratios(ratios), seeds_of(seeds, CALL)
+    names, asked, chosen = _strategies(strategies, pattern), _ratios(ratios), seeds_of(seeds, CALL)
     positive(CALL, "rate", rate)
     check_test_data(workload)
     base = workload.program
@@ -216,21 +218,24 @@ def make_prune_plan(
     narrow, why = smaller(base, asked[1:], take(batches[0], slice(2)), parameters[0])
     data.forget()
     return PrunePlan(
-        workload, names, asked, numbers_, pattern, start, tune, narrow, why, lengths, float(rate), held_out, parameters,
+        workload, names, asked, chosen, pattern, start, tune, narrow, why, lengths, float(rate), held_out, parameters,
         device,
     )  # fmt: skip
 
 
-def _strategies(given: Sequence[str]) -> tuple[str, ...]:
-    """The names, checked, with the baseline."""
-    known = prune.strategies.names()
+def _strategies(given: Sequence[str], pattern: str) -> tuple[str, ...]:
+    """The strategies, checked, with the baseline."""
     fix = "For example --strategies random,global_magnitude,lamp."
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
         raise refuse_type(CALL, "strategies as a list of names", describe(given), fix)
-    taken = {START, UNPRUNED, SMALLER}
-    for name in given:
-        if name not in known or name in taken:
-            raise refuse(CALL, "strategies that are known", repr(name), near(name, set(known) - taken))
+    for arm in given:
+        strategy, shape = pattern_of(arm, pattern)
+        check(arm not in (START, UNPRUNED, SMALLER), CALL, "a name that no control has", arm, fix)
+        prune.strategies.get(strategy, call=CALL)
+        free = prune.patterns.parse(shape).density is None
+        check(
+            free, CALL, "a pattern that has many densities, for a curve", shape, "Use unstructured, block or channel."
+        )
     twice = sorted({name for name in given if list(given).count(name) > 1})
     check(not twice, CALL, "each strategy once", ", ".join(twice), fix)
     return tuple(given) if BASELINE in given else (BASELINE, *given)
@@ -285,7 +290,7 @@ def _steps(duration: str, source: BatchSource) -> int:
 
 
 def _try(
-    program: Program, names: Sequence[str], ratios: Sequence[float], pattern: str, batches: list[Any]
+    program: Program, names: Sequence[str], ratios: Sequence[float], default: str, batches: list[Any]
 ) -> tuple[int, int]:
     """Prune the untrained model by every strategy to the largest ratio: what cannot work is said now.
 
@@ -296,19 +301,21 @@ def _try(
         warnings.simplefilter("ignore")
         model, _ = build_model(program, 0)
         targets = prune.find(model, call=CALL)
-        if pattern == PATTERN:
-            prune.fraction_to_keep(targets.total, targets.prunable, compression=ratios[-1], call=CALL)
-        small = [take(batch, slice(SAMPLES)) for batch in batches[:1]]
-        loss = program.loss.build()
-        for name in names:
-            _try_one(model, name, ratios[-1], pattern, small, loss)
+        small, loss = [take(batch, slice(SAMPLES)) for batch in batches[:1]], program.loss.build()
+        for arm in names:
+            strategy, pattern = pattern_of(arm, default)
+            if pattern == PATTERN:  # in the words of this verb
+                prune.fraction_to_keep(targets.total, targets.prunable, compression=ratios[-1], call=CALL)
+            with _of_strategy(arm, ratios[-1]), fork(0, "prune"):
+                cut(copy.deepcopy(model), strategy, ratios[-1], pattern=pattern, batches=small, loss=loss, seed=0)
     return targets.total, targets.prunable
 
 
-def _try_one(model: nn.Module, name: str, ratio: float, pattern: str, batches: list[Any], loss: Any) -> None:
+@contextlib.contextmanager
+def _of_strategy(arm: str, ratio: float) -> Iterator[None]:
+    """Errors inside say which strategy they are about."""
     try:
-        with fork(0, "prune"):
-            masks_of(model, name, ratio, pattern=pattern, batches=batches, loss=loss, seed=0)
+        yield
     except (ValueError, TypeError, RuntimeError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"strategy {name!r} at ratio {ratio:g}: {error}") from error
+        raise kind(f"strategy {arm!r} at ratio {ratio:g}: {error}") from error

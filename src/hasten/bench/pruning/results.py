@@ -1,4 +1,4 @@
-"""From a store to the plain data that table, page and JSON of a pruning study are made of. Nothing is imported by name."""
+"""From a store to the plain data that table, page and JSON of a pruning study are made of."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _run(run: Run, study: Mapping[str, Any], counts: bool) -> Run:
     }
 
 
-# Rows: one per arm and place -------------------------------------------------------------------------------------------
+# Rows: one per arm and place ------------------------------------------------------------------------------------------
 
 
 def _rows(done: list[Run], study: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -179,7 +179,7 @@ def _analysis(done: list[Run], study: Mapping[str, Any]) -> dict[str, Any]:
 def _curve(
     done: list[Run], arm: str, study: Mapping[str, Any], sign: float, axis: str
 ) -> dict[int, list[tuple[float, float]]]:
-    """The curves of the seeds that have every point, from the unpruned control on; a narrower model has no such start."""
+    """The curves of the seeds that have every point, from the unpruned control on; narrower models have their own."""
     control = {run["seed"]: run["metric"] for run in done if run["arm"] == UNPRUNED}
     wanted = len(study["smaller"]) if arm == SMALLER else len(study["ratios"]) - 1
     found: dict[int, list[tuple[float, float]]] = {}

@@ -62,10 +62,10 @@ def smaller(program: Program, ratios: Sequence[float], batch: Any, total: int) -
              if (size := parameters_of(program.replace(model=model))) is not None]  # fmt: skip
     found: dict[float, Smaller] = {}
     for ratio in ratios:
-        best = min(every, key=lambda one: abs(math.log(one.parameters * ratio / total)), default=None)
-        if best is not None and abs(math.log(best.parameters * ratio / total)) < math.log(FAR):
-            if best not in found.values() and _works(program.replace(model=best.model), batch):
-                found[ratio] = best
+        near = [one for one in every if abs(math.log(one.parameters * ratio / total)) < math.log(FAR)]
+        best = min(near, key=lambda one: abs(math.log(one.parameters * ratio / total)), default=None)
+        if best is not None and best not in found.values() and _works(program.replace(model=best.model), batch):
+            found[ratio] = best
     return found, "" if found else "no narrower model comes near the parameters that pruning leaves"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,10 @@ class PruneStudy:
         target = Path(path) if path is not None else default
         write_atomically(target, render(self.data).encode())
         return target
+
+    def json(self) -> str:
+        """Everything as JSON; the same study gives the same text."""
+        return json.dumps(self.data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
     def __repr__(self) -> str:
         return f"<PruneStudy {self.data['study']['title']!r}, {self.status}, in {self.folder}>"
@@ -147,7 +152,7 @@ def run_prune(
 ) -> PruneStudy:
     """Run a plan (see `prune_curve`); `command` is what the report shows as its origin."""
     settings = Settings(
-        workers=workers_of(workers, plan.device),
+        workers=workers_of(workers, plan.device, "hasten prune"),
         budget=None if budget is None else parse_seconds(budget),
         checkpoint_seconds=checkpoint_seconds,
         retry_drifted=False,  # times are ratios of models that took turns

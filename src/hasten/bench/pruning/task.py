@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from hasten import prune
 from hasten._core.batch import get_inputs, take, to_device
 from hasten._core.call import decode
 from hasten._core.checks import NonFiniteError, refuse
@@ -34,7 +33,7 @@ from ..environment import calibrate
 from ..source import BatchSource
 from ..task import facts_of, task_of
 from ..train import Task, evaluate, train
-from .cut import SAMPLES, masks_of, measured, whole_entries_only
+from .cut import SAMPLES, cut, held, measured
 
 __all__ = ["BATCHES", "batches_of", "fine_tune", "train_dense"]
 
@@ -69,12 +68,10 @@ def fine_tune(task: dict[str, Any], tell: Tell, should_stop: Callable[[], bool])
     )
     if not math.isfinite(untuned):
         raise NonFiniteError(f"the metric became {untuned} before fine-tuning.")
-    cost = measured(
-        model, dense, _inputs(described), task["pattern"] if task["strategy"] is not None else "unstructured"
-    )
+    cost = measured(model, dense, _inputs(described), task["pattern"])
     result = _train(replace(described, model=model), task, tell, should_stop)
     assert result.model is not None
-    if not whole_entries_only(result.model):
+    if not held(result.model):
         raise RuntimeError("pruned entries came back during fine-tuning: the masks were not held")
     return {**facts_of(result, before), "cost": cost, "before": untuned}
 
@@ -122,7 +119,7 @@ def _start(described: Task, path: Path) -> nn.Module:
 
 def _prune(model: nn.Module, task: dict[str, Any], described: Task) -> None:
     with fork(described.seed, "prune"):  # for draws of the model's own: dropout while gradients are taken
-        masks = masks_of(
+        cut(
             model,
             task["strategy"],
             task["ratio"],
@@ -131,7 +128,6 @@ def _prune(model: nn.Module, task: dict[str, Any], described: Task) -> None:
             loss=described.program.loss.build(),
             seed=described.seed,
         )
-    prune.apply(model, masks)
 
 
 def _inputs(described: Task) -> Any:

@@ -85,6 +85,3 @@ def _orders(style: _Style, data: dict[str, Any]) -> list[str]:
                 text = f"{words.ratio_text(place['at'])}: {order(place['groups'])}"
                 lines += style.wrap(text)
     return lines
-
-
-assert SMALLER != UNPRUNED

@@ -144,8 +144,8 @@ def grounds(data: Data) -> list[str]:
     chosen = f"{study['held_out']['samples']:,} held-out training samples by {study['held_out']['by']}"
     said = [
         f"{seeds} seed{'s' * (seeds > 1)}. Per seed one dense model is trained for {steps['train']:,} steps; every "
-        f"strategy and ratio begins with its weights and trains on for {steps['finetune']:,} steps with the same batches, at "
-        f"{number(study['rate'])} times the learning rate.",
+        f"strategy and ratio begins with its weights and trains on for {steps['finetune']:,} steps with the same "
+        f"batches, at {number(study['rate'])} times the learning rate.",
         f"The epoch is chosen on {chosen}; results are on the test data, which choose nothing.",
         f"Differences are paired over seeds. A verdict, an order and a flip each stand for a family of tests that is "
         f"wrong anywhere with a chance of at most {percent(analysis['alpha'])} (Holm).",
