@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -134,8 +135,8 @@ def _row(
         "change": fair.difference(paired).plain() if paired and arm != UNPRUNED else None,
         **mean,
         "bytes": layouts,
-        "ms": _spread([cost["latency"]["ms"] for cost in costs]),
-        "relative": _spread([cost["relative"]["ratio"] for cost in costs]),
+        "ms": _factors([cost["latency"]["ms"] for cost in costs]),
+        "relative": _factors([cost["relative"]["ratio"] for cost in costs]),
         "where": costs[0]["where"],
         "removed": costs[0]["removed"],
         "what": change,
@@ -145,6 +146,13 @@ def _row(
 def _spread(values: list[float]) -> dict[str, float | None]:
     mean, low, high = fair.interval(values)
     return {"mean": mean, "low": low, "high": high}
+
+
+def _factors(values: list[float]) -> dict[str, float | None]:
+    """Times spread by factors: the geometric mean, and the interval of the mean of logarithms."""
+    mean, low, high = fair.interval([math.log(value) for value in values])
+    ends = (None if end is None else math.exp(end) for end in (low, high))
+    return {"mean": math.exp(mean), **dict(zip(("low", "high"), ends, strict=True))}
 
 
 # Analysis -------------------------------------------------------------------------------------------------------------
@@ -179,12 +187,15 @@ def _analysis(done: list[Run], study: Mapping[str, Any]) -> dict[str, Any]:
 def _curve(
     done: list[Run], arm: str, study: Mapping[str, Any], sign: float, axis: str
 ) -> dict[int, list[tuple[float, float]]]:
-    """The curves of the seeds that have every point, from the unpruned control on; narrower models have their own."""
+    """The curves of the seeds that have every point, from the unpruned control on; narrower models have their own.
+
+    Masks alone leave the time as it is, so a strategy has a curve by measured time only where what is masked was removed.
+    """
     control = {run["seed"]: run["metric"] for run in done if run["arm"] == UNPRUNED}
     wanted = len(study["smaller"]) if arm == SMALLER else len(study["ratios"]) - 1
     found: dict[int, list[tuple[float, float]]] = {}
     for run in done:
-        if run["arm"] == arm:
+        if run["arm"] == arm and (axis != "latency" or arm == SMALLER or run["cost"]["removed"]):
             found.setdefault(run["seed"], []).append((SAVED[axis](run["cost"]), sign * run["metric"]))
     whole = {seed: points for seed, points in found.items() if len(points) == wanted}
     if arm == SMALLER:

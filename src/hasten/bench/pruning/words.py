@@ -102,12 +102,11 @@ def _smaller(data: Data) -> list[str]:
             gap, turned = pair[AXES[0]], pair["other"] == SMALLER
             word = gap["verdict"]
             said[{"better": "worse", "worse": "better"}.get(word, word) if turned else word].append(other)
-    parts = [f"more than {joined(said['better'])}"] if said["better"] else []
-    parts += [f"less than {joined(said['worse'])}"] if said["worse"] else []
-    parts += [f"not distinguishably from {joined(said[UNSURE], 'or')}"] if said[UNSURE] else []
+    links = {"better": "better than", "worse": "worse than", UNSURE: "not distinguishable from"}
+    parts = [f"{links[word]} {joined(arms)}" for word, arms in said.items() if arms]
     if not parts:
         return []
-    return [f"A narrower dense model with as many parameters, trained for as long, keeps {'; '.join(parts)}."]
+    return [f"A narrower dense model with as many parameters, trained for as long, is {'; '.join(parts)}."]
 
 
 def _measured(data: Data) -> list[str]:
