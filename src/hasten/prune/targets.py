@@ -19,7 +19,7 @@ from torch.nn.parameter import is_lazy
 from .._core.checks import describe, near, refuse, refuse_type
 from .places import Place, bare, computed, join, places
 
-__all__ = ["NoClassifierWarning", "Targets", "bare", "find"]
+__all__ = ["NoClassifierWarning", "Targets", "bare", "find", "ignored"]
 
 LAYERS = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
@@ -84,7 +84,7 @@ def find(
     model = bare(model)
     _refuse_quantized(model, call)
     held = places(model)
-    skipped = _ignored(model, held, ignore, call) | _classifiers(model, call, warn=not ignore)
+    skipped = ignored(model, held, ignore, call) | _classifiers(model, call, warn=not ignore)
     _refuse_computed(model, skipped, call)
     seen = {id(place.parameter) for place in held if not _prunable(place.module, place.layer, place.attribute, skipped)}
     layers: dict[str, list[str]] = {}
@@ -109,7 +109,7 @@ def _prunable(module: nn.Module, layer: str, attribute: str, skipped: Set[str]) 
     return isinstance(module, LAYERS) and attribute in ("weight", "bias")
 
 
-def _ignored(model: nn.Module, held: Sequence[Place], ignore: Any, call: str) -> set[str]:
+def ignored(model: nn.Module, held: Sequence[Place], ignore: Any, call: str) -> set[str]:
     """Names of modules and parameters that `ignore` leaves out, with all that is in them."""
     wanted = [ignore] if isinstance(ignore, (str, nn.Module)) else list(ignore)
     modules = dict(model.named_modules(remove_duplicate=False))

@@ -49,12 +49,12 @@ class SelfAttention(nn.Module):
     ) -> Tensor:  # (batch, time, width)
         """Attended features; nobody looks at positions that are not `visible`, which causal attention does not take."""
         check(visible is None or not self.causal, "SelfAttention", "no mask, being causal", visible)
-        batch, time, width = x.shape
-        heads = self.qkv(x).view(batch, time, 3, self.heads, width // self.heads)
+        batch, time, _ = x.shape
+        heads = self.qkv(x).view(batch, time, 3, self.heads, -1)
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (batch, heads, time, width / heads)
         mask = None if visible is None else visible[:, None, None, :]  # the same for all heads and queries
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=self.causal)
-        return self.out(attended.transpose(1, 2).reshape(batch, time, width))
+        return self.out(attended.transpose(1, 2).flatten(2))
 
 
 def feed_forward(width: int, hidden: int) -> list[nn.Module]:
