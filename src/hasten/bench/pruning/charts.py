@@ -32,9 +32,9 @@ def figures(data: Data) -> list[Figure]:
         return []
     where = next(row["where"] for row in data["rows"])
     titles = {
-        "compression": "compression (parameters of the dense model / those left)",
-        "speedup": "theoretical speed-up (multiply-adds of the dense model / those with a nonzero weight)",
-        "latency": f"measured time of a prediction / the dense model's, {where}",
+        "compression": "compression",
+        "speedup": "theoretical speed-up",
+        "latency": f"measured time, dense = 1 ({where})",
     }
     names = {"compression": "compression", "speedup": "theoretical speed-up", "latency": "measured time"}
     found = [

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import copy
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from hasten import prune
 from hasten._core.batch import get_inputs
+from hasten._core.checks import check
 from hasten._core.rng import stream
+from hasten.prune import patterns, strategies
+from hasten.prune.allocate import fraction_to_keep
+from hasten.prune.count import report
+from hasten.prune.hold import hold
+from hasten.prune.masks import apply, masks_of
+from hasten.prune.plan import compute, reconstruct
+from hasten.prune.structure import materialize
+from hasten.prune.targets import find
 
-__all__ = ["SAMPLES", "cut", "held", "measured", "pattern_of"]
+__all__ = ["SAMPLES", "check_arm", "cut", "held", "hold_masks", "measured", "parameters_of", "pattern_of"]
 
 SAMPLES = 32  # of the batch whose prediction is timed, and for which MACs are counted
 STRUCTURED = ("channel", "head")  # patterns whose masked parts can be taken out of the model
@@ -26,6 +35,23 @@ def pattern_of(arm: str, default: str) -> tuple[str, str]:
     """
     name, at, pattern = arm.rpartition("@")
     return (name, pattern) if at else (arm, default)
+
+
+def check_arm(call: str, arm: str, default: str) -> None:
+    """Refuse a strategy or a pattern that is not known, or that has one density only and so no curve."""
+    strategy, pattern = pattern_of(arm, default)
+    strategies.get(strategy, call=call)
+    free = patterns.parse(pattern).density is None
+    fix = "Use unstructured, a block, channel or head."
+    check(free, call, "a pattern that can have any density, for a curve", pattern, fix)
+
+
+def parameters_of(call: str, model: nn.Module, ratio: float | None) -> tuple[int, int]:
+    """Entries of all parameters and of the prunable ones; refuses a ratio that single entries cannot reach."""
+    targets = find(model, call=call)
+    if ratio is not None:
+        fraction_to_keep(targets.total, targets.prunable, compression=ratio, call=call)
+    return targets.total, targets.prunable
 
 
 def cut(
@@ -50,25 +76,26 @@ def cut(
         seed: where draws come from: strategies with the same seed see the same ones at every ratio.
     """
     asked = {"compression": ratio, "pattern": pattern, "batch": [(get_inputs(batch), batch) for batch in batches]}
-    layerwise = prune.strategies.get(strategy, call="hasten prune").layerwise
+    layerwise = strategies.get(strategy, call="hasten prune").layerwise
     if layerwise is not None and layerwise.mend:
-        masks = prune.reconstruct(model, strategy, **asked)
+        masks = reconstruct(model, strategy, **asked)
     else:
-        masks = prune.compute(
+        masks = compute(
             model,
             strategy,
             loss_fn=lambda outputs, batch: loss(outputs, batch).mean(),
             generator=stream(seed, f"prune/{strategy}"),
             **asked,
         )
-    prune.apply(model, masks)
+    apply(model, masks)
 
 
 def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "unstructured") -> dict[str, Any]:
     """What a model takes beside the dense one it came from, as plain data.
 
     Zeros in weights are multiplied like other numbers, so the time of a masked model is measured as it is. Channels and
-    heads are taken out first.
+    heads are taken out first. Where one thread computes all, its processor time is measured, which other processes do
+    not lengthen.
 
     Args:
         model: pruned, or another one for the same inputs.
@@ -78,8 +105,13 @@ def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "un
     """
     removed = pattern in STRUCTURED
     if removed:
-        model, _ = prune.materialize(copy.deepcopy(model), inputs)
-    found = prune.report(model, inputs, baseline=dense)
+        model, _ = materialize(model, inputs)
+    clock = (
+        time.thread_time
+        if next(dense.parameters()).device.type == "cpu" and torch.get_num_threads() == 1
+        else time.perf_counter
+    )
+    found = report(model, inputs, baseline=dense, clock=clock)
     assert found.macs is not None and found.baseline_macs is not None and found.comparison is not None
     compared = found.comparison
     return {
@@ -101,7 +133,12 @@ def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "un
     }
 
 
+def hold_masks(model: nn.Module, optimizer: Any) -> Any:
+    """Keep masked entries at 0 through every step; None for a model without masks."""
+    return hold(model, optimizer) if masks_of(model) else None
+
+
 def held(model: nn.Module) -> bool:
     """Whether every masked entry of a model is 0, as it must be after any training."""
     parameters = dict(model.named_parameters())
-    return all(bool((parameters[name][~mask] == 0).all()) for name, mask in prune.masks_of(model).items())
+    return all(bool((parameters[name][~mask] == 0).all()) for name, mask in masks_of(model).items())

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hasten import prune
 from hasten._core.batch import batch_size, get_inputs, take, to_device
 from hasten._core.checks import NonFiniteError
 
 from ..build import base_optimizer
 from ..source import default_collate, tensors_of
 from ..train import evaluate
+from .cut import hold_masks
 
 __all__ = ["HoldMasks", "KeepBest", "mean_loss"]
 
@@ -26,8 +26,7 @@ class HoldMasks:
 
     def setup(self, run: Any) -> None:
         """Attach to the model's masks and to the optimizer; a model without masks is left alone."""
-        if prune.masks_of(run.model):
-            self.handle = prune.hold(run.model, base_optimizer(run.optimizer))
+        self.handle = hold_masks(run.model, base_optimizer(run.optimizer))
 
 
 class KeepBest:

@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 
-from hasten import prune
 from hasten._core.batch import take
 from hasten._core.call import canonical, encode
 from hasten._core.checks import check, describe, positive, refuse, refuse_type
@@ -38,7 +37,7 @@ from ..source import BatchSource
 from ..train import tokens_per_sample
 from ..workloads.base import Workload
 from . import data
-from .cut import SAMPLES, cut, pattern_of
+from .cut import SAMPLES, check_arm, cut, parameters_of, pattern_of
 from .hooks import HoldMasks, KeepBest, mean_loss
 from .smaller import Smaller, smaller
 from .task import BATCHES, batches_of
@@ -229,13 +228,8 @@ def _strategies(given: Sequence[str], pattern: str) -> tuple[str, ...]:
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
         raise refuse_type(CALL, "strategies as a list of names", describe(given), fix)
     for arm in given:
-        strategy, shape = pattern_of(arm, pattern)
         check(arm not in (START, UNPRUNED, SMALLER), CALL, "a name that no control has", arm, fix)
-        prune.strategies.get(strategy, call=CALL)
-        free = prune.patterns.parse(shape).density is None
-        check(
-            free, CALL, "a pattern that has many densities, for a curve", shape, "Use unstructured, block or channel."
-        )
+        check_arm(CALL, arm, pattern)
     twice = sorted({name for name in given if list(given).count(name) > 1})
     check(not twice, CALL, "each strategy once", ", ".join(twice), fix)
     return tuple(given) if BASELINE in given else (BASELINE, *given)
@@ -297,18 +291,17 @@ def _try(
     Returns:
         Entries of all parameters and of the prunable ones.
     """
+    free = {arm for arm in names if pattern_of(arm, default)[1] == PATTERN}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, _ = build_model(program, 0)
-        targets = prune.find(model, call=CALL)
+        parameters = parameters_of(CALL, model, ratios[-1] if free else None)
         small, loss = [take(batch, slice(SAMPLES)) for batch in batches[:1]], program.loss.build()
         for arm in names:
             strategy, pattern = pattern_of(arm, default)
-            if pattern == PATTERN:  # in the words of this verb
-                prune.fraction_to_keep(targets.total, targets.prunable, compression=ratios[-1], call=CALL)
             with _of_strategy(arm, ratios[-1]), fork(0, "prune"):
                 cut(copy.deepcopy(model), strategy, ratios[-1], pattern=pattern, batches=small, loss=loss, seed=0)
-    return targets.total, targets.prunable
+    return parameters
 
 
 @contextlib.contextmanager

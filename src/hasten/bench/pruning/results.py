@@ -189,7 +189,7 @@ def _curve(
 ) -> dict[int, list[tuple[float, float]]]:
     """The curves of the seeds that have every point, from the unpruned control on; narrower models have their own.
 
-    Masks alone leave the time as it is, so a strategy has a curve by measured time only where what is masked was removed.
+    Masks alone leave the time as it is: a strategy has a curve by measured time only where what is masked was removed.
     """
     control = {run["seed"]: run["metric"] for run in done if run["arm"] == UNPRUNED}
     wanted = len(study["smaller"]) if arm == SMALLER else len(study["ratios"]) - 1
