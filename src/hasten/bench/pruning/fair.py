@@ -10,11 +10,15 @@ A pruned arm begins at the unpruned model that was trained on for as long (1 on 
 is a line over the logarithm of the axis; beyond its last point it is not known. Strategies are compared in pairs of
 seeds, which share start weights and data order, by paired t tests:
 
-    effects   each strategy against random pruning at every ratio; Holm over all of them is one family
+    effects   each strategy against random pruning at every ratio
     orders    at some places of each axis, arms from best to worst; arms that cannot be told apart share a group
     pairs     the mean difference of two curves over the range that both cover, on each axis
-    flips     one is better than the other on one axis, and worse on the other. Both tests of a pair must reject (the
-              larger p counts); Holm over all pairs and axes
+    flips     one is better than the other on one axis, and worse on the other. Both tests of a pair must reject, so the
+              larger p counts
+
+Holm corrects within families, each of which is wrong anywhere with a chance of at most 5 %. At one place, or for the
+mean over an axis, a family is what a reader asks at once: the strategies against random pruning, the strategies against
+the narrower dense model, the strategies against each other. Flips are one family over all pairs of strategies and axes.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ import numpy as np
 
 from ..stats.intervals import paired_t, resolution_of, t_quantile
 from ..stats.multiplicity import holm
-from ..stats.ties import cut, tie_groups
+from ..stats.ties import cut
 from ..stats.verdicts import MIN_SEEDS
 
 __all__ = ["ALPHA", "AXES", "UNSURE", "Curve", "Difference", "difference", "effects", "flips", "interval", "mean_gap",
@@ -91,7 +95,7 @@ def interval(values: Sequence[float]) -> tuple[float, float | None, float | None
 
 
 def effects(levels: Mapping[str, Mapping[int, Mapping[int, float]]], baseline: str) -> list[dict[str, Any]]:
-    """Every arm against the baseline at every place where both have three seeds or fewer in common.
+    """Every arm against the baseline at every place where they have seeds in common; a place is a family.
 
     Args:
         levels: arm -> place on the curve -> seed -> quality.
@@ -101,20 +105,39 @@ def effects(levels: Mapping[str, Mapping[int, Mapping[int, float]]], baseline: s
         {"arm", "point", the fields of `Difference`, "p_holm", "verdict"}; the verdict is "better", "worse" or "not
         distinguishable".
     """
-    asked, found = [], []
-    for arm, places in levels.items():
-        for point, seeds in places.items():
-            base = levels.get(baseline, {}).get(point, {})
-            shared = sorted(seeds.keys() & base.keys())
-            if arm != baseline and shared:
-                step = resolution_of([*seeds.values(), *base.values()])
-                asked.append((arm, point))
-                found.append(difference([seeds[s] - base[s] for s in shared], step))
-    adjusted = holm([one.p for one in found])
-    return [
-        {"arm": arm, "point": point, **one.plain(), "p_holm": float(p), "verdict": _verdict(one.value, p)}
-        for (arm, point), one, p in zip(asked, found, adjusted, strict=True)
-    ]
+    found: list[dict[str, Any]] = []
+    for point in dict.fromkeys(point for places in levels.values() for point in places):
+        base = levels.get(baseline, {}).get(point, {})
+        others = {arm: places[point] for arm, places in levels.items() if arm != baseline and point in places}
+        rows = [{"arm": arm, "point": point, **_paired(seeds, base).plain()} for arm, seeds in others.items()
+                if seeds.keys() & base.keys()]  # fmt: skip
+        found += _adjusted(rows)
+    return found
+
+
+def _paired(one: Mapping[int, float], other: Mapping[int, float]) -> Difference:
+    """The difference over the seeds that both have."""
+    step = resolution_of([*one.values(), *other.values()])
+    return difference([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())], step)
+
+
+def _adjusted(family: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tests of a family with corrected p and verdict."""
+    adjusted = holm([one["p"] for one in family])
+    return [{**one, "p_holm": float(p), "verdict": _verdict(one["value"], p)}
+            for one, p in zip(family, adjusted, strict=True)]  # fmt: skip
+
+
+def _by_family(found: list[dict[str, Any]], controls: Sequence[str]) -> list[dict[str, Any]]:
+    """Tests of pairs ("one", "other"), corrected in families: those with each control, and the others."""
+    families: dict[str, list[dict[str, Any]]] = {}
+    for pair in found:
+        families.setdefault(_family(pair, controls), []).append(pair)
+    return [pair for family in families.values() for pair in _adjusted(family)]
+
+
+def _family(pair: Mapping[str, Any], controls: Sequence[str]) -> str:
+    return next((name for name in controls if name in (pair["one"], pair["other"])), "")
 
 
 def _verdict(value: float, p: float) -> str:
@@ -175,34 +198,56 @@ def _area(points: Sequence[tuple[float, float]], low: float, high: float) -> flo
     return float(np.sum(np.diff(grid) * (level[1:] + level[:-1]) / 2)) / (high - low)
 
 
-def orders(curves: Curves, places: Sequence[float]) -> list[dict[str, Any]]:
+def orders(curves: Curves, places: Sequence[float], controls: Sequence[str] = ()) -> list[dict[str, Any]]:
     """At each place the arms that come so far, best group first; fewer than two arms make no order."""
     found = []
     for x in places:
         levels = {arm: at for arm, curve in curves.items() if curve and (at := _at(curve, x)) is not None}
         if len(levels) > 1:
-            groups = tie_groups(levels, alpha=ALPHA)  # type: ignore[arg-type]
-            found.append({"at": x, "groups": [list(group) for group in groups]})
+            found.append({"at": x, "groups": _groups(levels, controls)})
     return found
 
 
-def pairs(axes: Mapping[str, Curves]) -> list[dict[str, Any]]:
-    """Every two arms with their mean difference on each axis: {"one", "other", axis: {..., "reach"} or None}.
+def _groups(levels: Mapping[str, Mapping[int, float]], controls: Sequence[str]) -> list[list[str]]:
+    """Arms from best to worst by their means, cut where all above are separated from all below."""
+    order = sorted(levels, key=lambda arm: -sum(levels[arm].values()) / len(levels[arm]))
+    tests = [
+        {"one": one, "other": other, **_paired(levels[one], levels[other]).plain()}
+        for one, other in itertools.combinations(order, 2)
+        if levels[one].keys() & levels[other].keys()
+    ]
+    return _cut(order, _by_family(tests, controls))
 
-    `p_holm` of a difference is adjusted over the pairs of its axis.
+
+def _cut(order: Sequence[str], tests: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    sure = {(order.index(one["one"]), order.index(one["other"])) for one in tests if one["verdict"] != UNSURE}
+    return [list(group) for group in cut(order, {(min(pair), max(pair)) for pair in sure})]
+
+
+def pairs(axes: Mapping[str, Curves], controls: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Every two arms with their mean difference on each axis.
+
+    Args:
+        axes: axis -> arm -> curve.
+        controls: arms whose pairs are families of their own.
+
+    Returns:
+        {"one", "other", "family" (a control, or ""), axis: {the fields of `Difference`, "reach", "p_holm", "verdict"}},
+        None for an axis on which they share no range.
     """
     names = list(axes[AXES[0]])
-    found: list[dict[str, Any]] = []
-    for one, other in itertools.combinations(names, 2):
-        pair: dict[str, Any] = {"one": one, "other": other}
-        for axis, curves in axes.items():
-            gap = mean_gap(curves.get(one, {}), curves.get(other, {}))
-            pair[axis] = None if gap is None else {**gap[0].plain(), "reach": gap[1]}
-        found.append(pair)
-    for axis in axes:
-        known = [pair[axis] for pair in found if pair[axis] is not None]
-        for gap, p in zip(known, holm([gap["p"] for gap in known]), strict=True):
-            gap |= {"p_holm": float(p), "verdict": _verdict(gap["value"], p)}
+    found: list[dict[str, Any]] = [{"one": a, "other": b} for a, b in itertools.combinations(names, 2)]
+    for pair in found:
+        pair["family"] = _family(pair, controls)
+    for axis, curves in axes.items():
+        tests = []
+        for pair in found:
+            gap = mean_gap(curves.get(pair["one"], {}), curves.get(pair["other"], {}))
+            if gap is not None:
+                tests.append({"one": pair["one"], "other": pair["other"], **gap[0].plain(), "reach": gap[1]})
+        known = {(test.pop("one"), test.pop("other")): test for test in _by_family(tests, controls)}
+        for pair in found:
+            pair[axis] = known.get((pair["one"], pair["other"]))
     return found
 
 
@@ -211,23 +256,22 @@ def ranking(found: Sequence[Mapping[str, Any]], names: Sequence[str], axis: str 
 
     Args:
         found: of `pairs`.
-        names: the arms to rank, each with a difference to each.
+        names: the arms to rank; one without a difference to all others is left out.
         axis: on which.
     """
-    gaps: dict[tuple[str, str], tuple[float, bool]] = {}
-    for pair in found:
-        if (gap := pair[axis]) is not None:
-            sure = gap["verdict"] != UNSURE
-            gaps[pair["one"], pair["other"]] = gap["value"], sure
-            gaps[pair["other"], pair["one"]] = -gap["value"], sure
-    known = [name for name in names if all((name, other) in gaps for other in names if other != name)]
-    order = sorted(known, key=lambda name: -sum(gaps[name, other][0] for other in known if other != name))
-    separated = {(i, j) for i, j in itertools.combinations(range(len(order)), 2) if gaps[order[i], order[j]][1]}
-    return [list(group) for group in cut(order, separated)]
+    gaps = {(p["one"], p["other"]): p[axis] for p in found if p[axis] is not None}
+    value = {
+        **{pair: gap["value"] for pair, gap in gaps.items()},
+        **{(b, a): -g["value"] for (a, b), g in gaps.items()},
+    }
+    known = [name for name in names if all((name, other) in value for other in names if other != name)]
+    order = sorted(known, key=lambda name: -sum(value[name, other] for other in known if other != name))
+    tests = [{"one": a, "other": b, **gap} for (a, b), gap in gaps.items() if a in known and b in known]
+    return _cut(order, tests)
 
 
 def flips(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The pairs whose order is another one on another axis than on that of compression.
+    """The pairs of strategies whose order is another one on another axis than on that of compression.
 
     Args:
         found: of `pairs`.
@@ -235,7 +279,8 @@ def flips(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns:
         {"better", "worse" (at equal compression), "axis", "p_holm", "resolved"}, the surest first.
     """
-    asked = [(pair, axis) for pair in found for axis in AXES[1:] if pair[AXES[0]] and pair.get(axis)]
+    among = [pair for pair in found if not pair["family"] and pair[AXES[0]] is not None]
+    asked = [(pair, axis) for pair in among for axis in AXES[1:] if pair.get(axis) is not None]
     p = [max(pair[AXES[0]]["p"], pair[axis]["p"]) if _opposite(pair, axis) else 1.0 for pair, axis in asked]
     rows = []
     for (pair, axis), adjusted in zip(asked, holm(p), strict=True):

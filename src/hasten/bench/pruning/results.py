@@ -173,12 +173,13 @@ def _analysis(done: list[Run], study: Mapping[str, Any]) -> dict[str, Any]:
         if run["arm"] in levels:
             levels[run["arm"]].setdefault(run["point"], {})[run["seed"]] = sign * run["metric"]
     axes = {axis: {arm: _curve(done, arm, study, sign, axis) for arm in arms} for axis in fair.AXES}
-    found = fair.pairs(axes)
+    controls = (BASELINE, SMALLER)
+    found = fair.pairs(axes, controls)
     return {
         "alpha": fair.ALPHA,
         "effects": fair.effects({arm: levels[arm] for arm in arms if arm != SMALLER}, BASELINE),
         "ranking": fair.ranking(found, study["strategies"]),
-        "orders": {axis: fair.orders(curves, study["ratios"][1:]) for axis, curves in axes.items()},
+        "orders": {axis: fair.orders(curves, study["ratios"][1:], controls) for axis, curves in axes.items()},
         "pairs": found,
         "flips": fair.flips(found),
     }

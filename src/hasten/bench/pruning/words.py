@@ -58,11 +58,12 @@ def _ranking(data: Data) -> list[str]:
     groups, ratios = data["analysis"]["ranking"], data["study"]["ratios"]
     if not groups:
         return []
+    where = f"on average up to {ratio_text(ratios[-1])}"
     if len(groups) == 1:
-        return [f"At equal compression {joined(groups[0])} cannot be told apart."]
-    first = f"{groups[0][0]} keeps most" if len(groups[0]) == 1 else f"{joined(groups[0])} keep most"
-    tie = "" if len(groups[0]) == 1 else ", and cannot be told apart"
-    return [f"At equal compression, on average up to {ratio_text(ratios[-1])}, {first}{tie}: {order(groups)}."]
+        return [f"At equal compression ({where}) {joined(groups[0])} cannot be told apart."]
+    if len(groups[0]) == 1:
+        return [f"At equal compression ({where}) {groups[0][0]} keeps most: {order(groups)}."]
+    return [f"At equal compression ({where}): {order(groups)}. Those joined by = cannot be told apart."]
 
 
 def _flips(data: Data) -> list[str]:
@@ -73,7 +74,8 @@ def _flips(data: Data) -> list[str]:
         found.append(f"{len(sure) - SHOWN} more pairs change places between the axes; the table of pairs has them.")
     if not sure and flips:
         flip, seeds = flips[0], len(data["study"]["seeds"])
-        others = f", and {len(flips) - 1} more pairs do" if len(flips) > 1 else ""
+        more = len(flips) - 1
+        others = f", and {more} more pair{'s do' if more > 1 else ' does'}" if more else ""
         found.append(
             f"{flip['better']} and {flip['worse']} change places between equal compression and equal "
             f"{AXIS[flip['axis']]}{others}, but {seeds} seeds do not resolve it."
@@ -147,8 +149,9 @@ def grounds(data: Data) -> list[str]:
         f"strategy and ratio begins with its weights and trains on for {steps['finetune']:,} steps with the same "
         f"batches, at {number(study['rate'])} times the learning rate.",
         f"The epoch is chosen on {chosen}; results are on the test data, which choose nothing.",
-        f"Differences are paired over seeds. A verdict, an order and a flip each stand for a family of tests that is "
-        f"wrong anywhere with a chance of at most {percent(analysis['alpha'])} (Holm).",
+        "Differences are paired over seeds and corrected (Holm) in families: at a place, or for the mean over an axis, "
+        "the strategies against random pruning, against the smaller dense model and against each other are one each; "
+        f"so are all flips. A family is wrong anywhere with a chance of at most {percent(analysis['alpha'])}.",
     ]
     if seeds < 5:
         said.append(f"{seeds} seeds resolve large differences only; what is not distinguishable may be so with more.")
@@ -160,8 +163,8 @@ def reading() -> tuple[str, ...]:
     return (
         "Compression is the number of all parameters divided by those that are left: at 8, one of eight is left. "
         "Theoretical speed-up is the number of multiply-adds of the dense model divided by those with a nonzero "
-        "weight. Neither is a measured time: that is the third axis. On a CPU it is the processor time of one thread for "
-        "a prediction of 32 samples, in turns with the dense model.",
+        "weight. Neither is a measured time: that is the third axis. On a CPU it is the processor time of one "
+        "thread for a prediction of 32 samples, in turns with the dense model.",
         "“Not distinguishable” means that this study cannot tell two arms apart; it does not mean that they are equal. "
         "Arms joined by = are not ranked.",
         f"“{UNPRUNED}” is the dense model trained on for as long as the pruned ones. “{SMALLER}” are narrower dense "
