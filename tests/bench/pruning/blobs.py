@@ -1,7 +1,4 @@
-"""A workload of a millisecond a step, for tests of pruning: random vectors by their largest element, a network in width.
-
-`NARROW`, `SLOW` and so on are what copies of this file change.
-"""
+"""A workload of a millisecond a step, for tests of pruning: random vectors by their largest element, and a width."""
 
 from __future__ import annotations
 
