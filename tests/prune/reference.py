@@ -77,7 +77,7 @@ def synflow(weights: Sequence[Tensor]) -> list[Tensor]:
 
 def wanda(weight: Tensor, x: Tensor, keep: int) -> Tensor:
     """arXiv 2306.11695: in each row the `keep` largest |w_ij| ||x_j||."""
-    mask = torch.zeros(weight.shape, dtype=torch.bool)
+    weight, mask = weight.detach(), torch.zeros(weight.shape, dtype=torch.bool)
     for i in range(weight.shape[0]):
         cost = [abs(float(weight[i, j])) * float(x[:, j].double().norm()) for j in range(weight.shape[1])]
         mask[i, sorted(range(len(cost)), key=lambda j: -cost[j])[:keep]] = True

@@ -10,13 +10,13 @@ has masked already stay masked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from .._core.checks import check, refuse
-from . import allocate
 from .patterns import Pattern, Unstructured
 from .select import keep_largest, keep_largest_each, keep_per_row
 
@@ -91,10 +91,26 @@ def _checked(keep: int, most: int, pattern: Pattern, scope: str, call: str) -> i
 
 
 def shares(sizes: Mapping[str, int], alive: Mapping[str, int], keep: int) -> dict[str, int]:
-    """The same share of each size, as whole numbers that add up to `keep`; none takes more than is alive."""
-    density = keep / max(1, sum(sizes.values()))
-    densities = {name: density * size / max(1, alive[name]) for name, size in sizes.items()}
-    return allocate.counts({name: (count,) for name, count in alive.items()}, densities, keep)
+    """The same share of each size, as whole numbers that add up to `keep`; none takes more than is alive.
+
+    Each size times one density, rounded; the density is found by bisection, and what it leaves goes to the first of
+    those that round up next. So no count falls when `keep` grows: masks of one share per layer are nested.
+
+    >>> shares({"a": 3, "b": 3, "c": 4}, {"a": 3, "b": 3, "c": 4}, 5)
+    {'a': 2, 'b': 1, 'c': 2}
+    """
+
+    def rounded(density: float) -> dict[str, int]:
+        return {name: min(alive[name], math.floor(density * size + 0.5)) for name, size in sizes.items()}
+
+    low, high = 0.0, 2.0
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if sum(rounded(middle).values()) <= keep else (low, middle)
+    found, more = rounded(low), rounded(high)
+    missing = keep - sum(found.values())
+    for name in [name for name in sizes if more[name] > found[name]][:missing]:
+        found[name] += 1
+    return found
 
 
 def keep_rows(score: Tensor, keep: int) -> Tensor:

@@ -25,6 +25,18 @@ __all__ = ["Masks", "apply", "finalize", "load", "masks_of"]
 SUFFIX = "_mask"
 PACKED = 1  # the version of `Masks.packed`
 
+_changes = 0  # how often masks came to a model or went from one, by which `hold` knows that it must look again
+
+
+def changes() -> int:
+    """How often masks have come to any model or gone from one so far; a mask that changes its values does not count."""
+    return _changes
+
+
+def _changed() -> None:
+    global _changes
+    _changes += 1
+
 
 class Masks(Mapping[str, Tensor]):
     """Bool masks by the full name of their parameter (of a tied one, its first), True where an entry is kept.
@@ -188,11 +200,12 @@ def apply(model: nn.Module, masks: Mapping[str, Tensor], mode: str = "inplace") 
     for name, (place, *_) in found.items():
         if place.masked is None:
             _refuse_taken(call, place)
-        other = "parametrize" if place.masked is not None else "inplace" if _buffer(place) is not None else mode
+        other = "parametrize" if place.masked is not None else "inplace" if beside(place) is not None else mode
         check(other == mode, call, f"mode={other!r}, as {name} is masked already", mode, "Call prune.finalize first.")
     for name, at in found.items():
         mask = masks[name].to(at[0].parameter.device)
         (_wear if mode == "inplace" else _cover)(at, mask)
+    _changed()
     return model
 
 
@@ -209,9 +222,10 @@ def finalize(model: nn.Module) -> nn.Module:
     for place in places(bare(model)):
         if place.masked is not None:
             parametrize.remove_parametrizations(place.module, place.attribute, leave_parametrized=True)
-        elif (mask := _buffer(place)) is not None:
+        elif (mask := beside(place)) is not None:
             place.parameter.masked_fill_(mask.logical_not(), 0)
             delattr(place.module, place.attribute + SUFFIX)
+    _changed()
     return model
 
 
@@ -221,7 +235,7 @@ def masks_of(model: nn.Module) -> Masks:
     seen: set[int] = set()
     model = bare(model)
     for place in places(model):
-        mask = place.masked.mask if place.masked is not None else _buffer(place)
+        mask = place.masked.mask if place.masked is not None else beside(place)
         if mask is not None and id(place.parameter) not in seen:
             seen.add(id(place.parameter))
             found[place.name] = mask
@@ -258,8 +272,8 @@ def load(model: nn.Module, state_dict: Mapping[str, Tensor], *, strict: bool = T
     return apply(model, plain)  # weights of a file need not be zero under its masks
 
 
-def _buffer(place: Place) -> Tensor | None:
-    """The mask beside a parameter."""
+def beside(place: Place) -> Tensor | None:
+    """The mask that lies beside a parameter, if any."""
     mask = place.module._buffers.get(place.attribute + SUFFIX)
     if mask is None or mask.dtype != torch.bool or mask.shape != place.parameter.shape:
         return None
@@ -268,16 +282,14 @@ def _buffer(place: Place) -> Tensor | None:
 
 def _refuse_taken(call: str, place: Place) -> None:
     name = place.attribute + SUFFIX
-    taken = hasattr(place.module, name) and _buffer(place) is None
-    fix = "Rename it, or remove the other mask."
-    check(
-        not taken, call, f"{name} of {place.layer or 'the model'} free for the mask", "an attribute of this name", fix
-    )
+    if hasattr(place.module, name) and beside(place) is None:
+        expected = f"{name} of {place.layer or 'the model'} free for the mask"
+        raise refuse(call, expected, "an attribute of this name", "Rename it, or remove the other mask.")
 
 
 def _wear(at: list[Place], mask: Tensor) -> None:
     """The mask beside its parameter, at the first of its places."""
-    place, worn = at[0], _buffer(at[0])
+    place, worn = at[0], beside(at[0])
     if worn is None:
         place.module.register_buffer(place.attribute + SUFFIX, mask.clone())
     else:

@@ -263,7 +263,7 @@ def _refuse_transposed(call: str, pattern: NM, found: Sequence[Site]) -> None:
         check(
             not isinstance(site.layer, TRANSPOSED),
             call,
-            f"layers that {pattern} follows the columns of",
+            f"layers along whose inputs {pattern} goes",
             site.name,
             fix,
         )

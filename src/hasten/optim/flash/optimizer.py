@@ -158,6 +158,21 @@ class FlashOptimizer(KeepsState):
         group, index = place
         self._run(list(self._slots_of(self.param_groups[group], [(index, parameter)])))
 
+    @torch.no_grad()
+    def zero_entries(self, parameter: Tensor, keep: Tensor) -> None:
+        """Set a parameter and all of its state to exactly 0 where `keep` is False: what pruning masks ask for.
+
+        A code of 0 is a state of 0, and a correction of 0 leaves a weight of 0, whatever their group's scale.
+
+        Args:
+            parameter: of this optimizer, stepped yet or not.
+            keep: bool, of the parameter's shape.
+        """
+        parameter, state, gone = local(parameter), self.state.get(parameter, {}), keep.logical_not()
+        for value in (parameter, *state.values()):
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                value.masked_fill_(gone, 0)
+
     def _run(self, slots: list[Slot]) -> None:
         if self.skip_nonfinite and not all(bool(slot.gradient.isfinite().all()) for slot in slots):
             return
