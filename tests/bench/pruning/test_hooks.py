@@ -118,6 +118,6 @@ def test_the_mean_loss_is_over_samples_whatever_the_last_batch(size: int) -> Non
     def loss(outputs: torch.Tensor, batch: tuple) -> torch.Tensor:
         return F.cross_entropy(outputs, batch[1], reduction="none")
 
-    expected = float(loss(model(inputs), (inputs, targets)).mean())
+    expected = loss(model(inputs), (inputs, targets)).mean().item()
     for data in ((inputs, targets), TensorDataset(inputs, targets)):
         assert mean_loss(model, data, loss=loss, size=size) == pytest.approx(expected, rel=1e-6)

@@ -12,17 +12,14 @@ from torch import Tensor, nn
 from hasten._core.batch import get_inputs
 from hasten._core.checks import check
 from hasten._core.rng import stream
-from hasten.prune import patterns, strategies
-from hasten.prune.allocate import fraction_to_keep
+from hasten.prune import apply, find, hold, masks_of, patterns, strategies
 from hasten.prune.count import report
-from hasten.prune.hold import hold
-from hasten.prune.masks import apply, masks_of
 from hasten.prune.plan import compute, reconstruct
 from hasten.prune.structure import materialize
-from hasten.prune.targets import find
 
 __all__ = ["SAMPLES", "check_arm", "cut", "held", "hold_masks", "measured", "parameters_of", "pattern_of"]
 
+ROUNDS = 31  # in which a model and the dense one take turns
 SAMPLES = 32  # of the batch whose prediction is timed, and for which MACs are counted
 STRUCTURED = ("channel", "head")  # patterns whose masked parts can be taken out of the model
 
@@ -46,11 +43,9 @@ def check_arm(call: str, arm: str, default: str) -> None:
     check(free, call, "a pattern that can have any density, for a curve", pattern, fix)
 
 
-def parameters_of(call: str, model: nn.Module, ratio: float | None) -> tuple[int, int]:
-    """Entries of all parameters and of the prunable ones; refuses a ratio that single entries cannot reach."""
+def parameters_of(call: str, model: nn.Module) -> tuple[int, int]:
+    """Entries of all parameters and of the prunable ones; refuses a model that has none of these."""
     targets = find(model, call=call)
-    if ratio is not None:
-        fraction_to_keep(targets.total, targets.prunable, compression=ratio, call=call)
     return targets.total, targets.prunable
 
 
@@ -111,7 +106,7 @@ def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "un
         if next(dense.parameters()).device.type == "cpu" and torch.get_num_threads() == 1
         else time.perf_counter
     )
-    found = report(model, inputs, baseline=dense, clock=clock)
+    found = report(model, inputs, baseline=dense, rounds=ROUNDS, clock=clock)
     assert found.macs is not None and found.baseline_macs is not None and found.comparison is not None
     compared = found.comparison
     return {

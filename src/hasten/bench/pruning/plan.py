@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from hasten._core.batch import take
 from hasten._core.call import canonical, encode
@@ -29,6 +30,7 @@ from hasten._core.checks import check, describe, positive, refuse, refuse_type
 from hasten._core.clock import Scheduled, parse_duration
 from hasten._core.rng import fork
 from hasten.program import Entry, Program, bind, call
+from hasten.prune import fraction_to_keep
 from hasten.schedules import cosine, scale
 
 from ..build import build_model
@@ -46,8 +48,8 @@ __all__ = ["PATTERN", "RATE", "RATIOS", "SMALLER", "START", "STRATEGIES", "UNPRU
 
 START, UNPRUNED, SMALLER = "start", "unpruned", "smaller"
 BASELINE = "random"  # always among the strategies
-STRATEGIES = ("random", "global_magnitude", "layer_magnitude", "lamp", "snip", "synflow")
-RATIOS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+STRATEGIES = ("random", "global_magnitude", "layer_magnitude", "lamp", "snip", "global_activation")
+RATIOS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # those of arXiv 2003.03033, as far as a model can be pruned
 RATE = 0.3  # learning rate of fine-tuning, as a share of the training's
 TUNE = 0.2  # length of fine-tuning where none is given, as a share of the training's
 PATTERN = "unstructured"
@@ -182,7 +184,7 @@ def make_prune_plan(
     workload: Workload,
     *,
     strategies: Sequence[str] = STRATEGIES,
-    ratios: Sequence[float] = RATIOS,
+    ratios: Sequence[float] | None = None,
     seeds: int | Sequence[int] = 3,
     train: str | None = None,
     finetune: str | None = None,
@@ -197,15 +199,17 @@ def make_prune_plan(
             says it), a model without prunable layers, a strategy that does not work on this model.
     """
     check_device(device, CALL)
-    names, asked, chosen = _strategies(strategies, pattern), _ratios(ratios), seeds_of(seeds, CALL)
+    names, chosen = _strategies(strategies, pattern), seeds_of(seeds, CALL)
+    asked = None if ratios is None else _ratios(ratios)
     positive(CALL, "rate", rate)
     check_test_data(workload)
     base = workload.program
-    learn = base.replace(data=bind(data.learning_part, source=base.data), duration=train or base.duration)
+    durations = _durations(workload, train, finetune)
+    learn = base.replace(data=bind(data.learning_part, source=base.data), duration=durations[0])
     best, held_out = _keep_best(workload)
     start = learn.replace(hooks=(*base.hooks, best))
     source = _source(start)
-    lengths = _steps(start.duration, source), _steps(finetune or _share(start.duration), source)
+    lengths = _steps(durations[0], source), _steps(durations[1], source)
     tune = start.replace(
         duration=f"{lengths[1]}step",
         schedule=call(Scheduled, schedule=scale(cosine(), rate), unit="step"),
@@ -213,7 +217,9 @@ def make_prune_plan(
     )
     start = start.replace(duration=f"{lengths[0]}step")
     batches = batches_of(start, 0, "cpu", min(BATCHES, source.steps_per_epoch))
-    parameters = _try(start, names, asked, pattern, batches)
+    model, parameters = _model(start)
+    asked = _reached(parameters) if asked is None else asked
+    _try(model, start, names, asked, parameters, pattern, batches)
     narrow, why = smaller(base, asked[1:], take(batches[0], slice(2)), parameters[0])
     data.forget()
     return PrunePlan(
@@ -269,10 +275,12 @@ def _source(program: Program) -> BatchSource:
     )
 
 
-def _share(duration: str) -> str:
-    """A fifth of a training length: what is usual for a model that is nearly there."""
-    length = parse_duration(duration)
-    return f"{TUNE * length.value:.12g}{ {'epoch': 'ep', 'token': 'tok'}.get(length.unit, length.unit) }"
+def _durations(workload: Workload, train: str | None, finetune: str | None) -> tuple[str, str]:
+    """The lengths of training and of training on: as asked, else the workload's own, else a fifth of the first."""
+    if train is None:
+        train, finetune = workload.prune_duration or workload.program.duration, finetune or workload.prune_finetune
+    length = parse_duration(train)
+    return train, finetune or f"{TUNE * length.value:.12g}{length.unit}"
 
 
 def _steps(duration: str, source: BatchSource) -> int:
@@ -283,25 +291,38 @@ def _steps(duration: str, source: BatchSource) -> int:
     )
 
 
-def _try(
-    program: Program, names: Sequence[str], ratios: Sequence[float], default: str, batches: list[Any]
-) -> tuple[int, int]:
-    """Prune the untrained model by every strategy to the largest ratio: what cannot work is said now.
-
-    Returns:
-        Entries of all parameters and of the prunable ones.
-    """
-    free = {arm for arm in names if pattern_of(arm, default)[1] == PATTERN}
+def _model(program: Program) -> tuple[nn.Module, tuple[int, int]]:
+    """The untrained model; entries of all its parameters and of the prunable ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, _ = build_model(program, 0)
-        parameters = parameters_of(CALL, model, ratios[-1] if free else None)
-        small, loss = [take(batch, slice(SAMPLES)) for batch in batches[:1]], program.loss.build()
+        return model, parameters_of(CALL, model)
+
+
+def _reached(parameters: tuple[int, int]) -> tuple[float, ...]:
+    """Of the usual ratios those that a model can be pruned to."""
+    total, prunable = parameters
+    found = tuple(ratio for ratio in RATIOS if total / ratio > total - prunable)
+    fix = "Pass --ratios below it, such as 1.2."
+    most = total / max(1, total - prunable)
+    check(len(found) > 1, CALL, f"a model that can be pruned to {RATIOS[1]:g}", f"one to {most:.4g} at most", fix)
+    return found
+
+
+def _try(
+    model: nn.Module, program: Program, names: Sequence[str], ratios: Sequence[float], parameters: tuple[int, int],
+    default: str, batches: list[Any],
+) -> None:  # fmt: skip
+    """Prune the untrained model by every strategy to the largest ratio: what cannot work is said now."""
+    small, loss = [take(batch, slice(SAMPLES)) for batch in batches[:1]], program.loss.build()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         for arm in names:
             strategy, pattern = pattern_of(arm, default)
+            if pattern == PATTERN:  # in the words of this verb
+                fraction_to_keep(*parameters, compression=ratios[-1], call=CALL)
             with _of_strategy(arm, ratios[-1]), fork(0, "prune"):
                 cut(copy.deepcopy(model), strategy, ratios[-1], pattern=pattern, batches=small, loss=loss, seed=0)
-    return parameters
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from ..progress import Progress
 from ..store import FILE, Store
 from ..study import workers_of
 from ..workloads import Workload, load
-from .plan import PATTERN, RATE, RATIOS, STRATEGIES, PrunePlan, make_prune_plan
+from .plan import PATTERN, RATE, STRATEGIES, PrunePlan, make_prune_plan
 from .results import describe, prune_data
 
 __all__ = ["PruneStudy", "is_prune_study", "open_prune_study", "plan_prune", "prune_curve", "run_prune"]
@@ -84,7 +84,7 @@ def prune_curve(
     workload: str | Path | Workload,
     strategies: Sequence[str] = STRATEGIES,
     *,
-    ratios: Sequence[float] = RATIOS,
+    ratios: Sequence[float] | None = None,
     seeds: int | Sequence[int] = 3,
     train: str | None = None,
     finetune: str | None = None,
@@ -105,11 +105,13 @@ def prune_curve(
 
     Args:
         workload: the name of a built-in workload, or the path of a Python file.
-        strategies: names of `hasten.prune.strategies`.
-        ratios: compression ratios, at least 1: parameters of the whole model / those that are left.
+        strategies: names of `hasten.prune.strategies`, each with a pattern of its own where it is written
+            `channel_l2@channel`.
+        ratios: compression ratios, at least 1: parameters of the whole model / those that are left. Default: 1, 2, 4,
+            8, 16, 32, as far as the model can be pruned.
         seeds: how many, or which.
         train: length of the dense training, such as "5ep"; default: the workload's.
-        finetune: length of training on; default: a fifth of `train`.
+        finetune: length of training on; default: the workload's, or a fifth of `train`.
         rate: learning rate of training on, as a share of the training's; it falls to 0 along a cosine.
         pattern: which entries a mask may keep: "unstructured", "2:4", "block(4,4)", "channel", "head".
         budget: wall time such as "10min"; a seed that is not expected to fit is not started.
