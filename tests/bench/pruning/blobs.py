@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 BATCH_SIZE = 16
-DURATION = "40step"
+DURATION = "30step"
 LEARNING_RATE = 1e-2
 WARMUP = 2
 METRIC = "accuracy"
@@ -33,7 +33,8 @@ def data(seed):
 
 
 def loss(outputs, batch):
-    time.sleep(SECONDS_PER_STEP)
+    if SECONDS_PER_STEP:
+        time.sleep(SECONDS_PER_STEP)
     return F.cross_entropy(outputs, batch[1], reduction="none")
 
 

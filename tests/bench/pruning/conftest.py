@@ -18,7 +18,6 @@ def quick() -> Iterator[None]:
     """Studies are computed in this process, and times are hardly measured: nothing here looks at them."""
     with inline(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("hasten.bench.pruning.cut.ROUNDS", 6)
-        patch.setattr("hasten.prune.count.latency.SECONDS", 1e-5)
         patch.setattr("hasten.bench.pruning.task.calibrate", lambda: 0.01)
         patch.setattr("hasten.bench.task.calibrate", lambda: 0.01)
         yield

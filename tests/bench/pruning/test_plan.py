@@ -53,7 +53,7 @@ def test_lengths_and_programs(make_plan: MakePlan) -> None:
 
 
 def test_fine_tuning_is_a_fifth_of_the_training_unless_said(make_plan: MakePlan) -> None:
-    assert make_plan().steps == (40, 8)
+    assert make_plan().steps == (30, 6)
     assert make_plan(train="2ep").steps == (36, 7)  # 288 samples to learn from, 18 batches of 16
 
 
@@ -73,7 +73,7 @@ def test_a_metric_that_needs_other_data_leaves_the_choice_to_the_loss(
 
 
 def test_fingerprints_say_what_is_computed(make_plan: MakePlan) -> None:
-    plan, longer, wider = make_plan(), make_plan(train="41step", finetune="8step"), make_plan(ratios=[2, 4, 5])
+    plan, longer, wider = make_plan(), make_plan(train="31step", finetune="6step"), make_plan(ratios=[2, 4, 5])
     prints = {(job.arm, job.first): plan.fingerprint(job) for job in plan.jobs()}
     assert len(set(prints.values())) == len(prints)
     for job in longer.jobs():
