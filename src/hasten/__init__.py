@@ -11,7 +11,7 @@ import importlib
 import importlib.metadata
 from typing import Any
 
-__all__ = ["Program", "__version__", "compare"]
+__all__ = ["Program", "__version__", "compare", "prune_curve"]
 
 try:
     __version__ = importlib.metadata.version("hasten")
@@ -19,7 +19,7 @@ except importlib.metadata.PackageNotFoundError:  # run from a source tree that w
     __version__ = "0+unknown"
 
 # Loaded at first use, so that `import hasten` and `hasten --help` load neither torch nor the bench.
-_LAZY = {"Program": "hasten.program", "compare": "hasten.bench.study"}
+_LAZY = {"Program": "hasten.program", "compare": "hasten.bench.study", "prune_curve": "hasten.bench.pruning"}
 
 
 def __getattr__(name: str) -> Any:

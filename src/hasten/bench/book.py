@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from .plan import Job, Plan
+from .plan import Job, Work
 from .store import RunKey, Store
 
 __all__ = ["DRIFT", "Book", "counting", "log_name", "with_drift"]
@@ -22,11 +22,14 @@ Place = tuple[str, int, str, int]  # (arm, seed, curve, first point): what all a
 class Book:
     """Keys, attempts and outcomes of a plan's runs."""
 
-    def __init__(self, plan: Plan, store: Store, environment: str) -> None:
+    def __init__(self, plan: Work, store: Store, environment: str) -> None:
         self.plan, self.store, self.environment = plan, store, environment
-        self.prints = {(name, plan.curve.label): program.fingerprint() for name, program in plan.arms.items()}
-        for control in plan.controls:
-            self.prints[plan.baseline, control.curve.label] = control.program.fingerprint()
+        self.prints: dict[tuple[str, str, int], str] = {}  # (arm, curve, first point) -> fingerprint
+        self.wanted = {need for job in plan.jobs() if (need := plan.needs(job)) is not None}  # others begin with theirs
+        for job in plan.jobs():
+            arm, _, curve, first = self._place(job)
+            if (arm, curve, first) not in self.prints:
+                self.prints[arm, curve, first] = plan.fingerprint(job)
 
     def runs(self) -> list[dict[str, Any]]:
         """The stored attempts that belong to this plan in this environment."""
@@ -34,31 +37,45 @@ class Book:
             run
             for run in self.store.runs()
             if (key := run["key"]).environment == self.environment
-            and self.prints.get((key.arm, key.curve)) == key.fingerprint
+            and self.prints.get((key.arm, key.curve, key.first)) == key.fingerprint
         ]
 
     def pending(self) -> list[Job]:
         """The plan's runs that have not come to their end.
 
         A run that failed by its numbers has: the same program and seed would fail again. One that raised or lost its
-        process is tried again when the same command is given again; its cause may be gone.
+        process is tried again when the same command is given again; its cause may be gone. One whose weights others
+        begin with is done as long as they are there.
         """
         finished = {
             _place(run["key"])
             for run in self.runs()
             if run["status"] == "done" or (run["status"] == "failed" and not run["data"].get("again"))
         }
-        return [job for job in self.plan.jobs() if self._place(job) not in finished]
+        return [
+            job
+            for job in self.plan.jobs()
+            if self._place(job) not in finished or (job in self.wanted and not self._settled(job))
+        ]
+
+    def _settled(self, job: Job) -> bool:
+        """Whether a run that has ended needs no second try for its weights; a failed one would fail again."""
+        return self.weights(job).is_file() or not self.done(job)
+
+    def done(self, job: Job) -> bool:
+        """Whether some attempt at it was completed."""
+        place = self._place(job)
+        return any(run["status"] == "done" and _place(run["key"]) == place for run in self.runs())
 
     def _place(self, job: Job) -> Place:
-        return job.arm, job.seed, self.plan.curve_of(job).label, job.first
+        return job.arm, job.seed, self.plan.label(job), job.first
 
     def next_key(self, job: Job) -> RunKey:
         """The key of the next attempt at a job."""
         place = self._place(job)
         attempt = sum(_place(run["key"]) == place for run in self.runs())
-        curve = self.plan.curve_of(job).label
-        return RunKey(job.arm, self.prints[job.arm, curve], self.environment, job.seed, curve, job.first, attempt)
+        arm, seed, curve, first = place
+        return RunKey(arm, self.prints[arm, curve, first], self.environment, seed, curve, first, attempt)
 
     def tidy(self) -> None:
         """Put in order what a killed driver left: runs called running, files half-written or needed no more."""
@@ -69,8 +86,9 @@ class Book:
         for job in self.plan.jobs():
             if job not in pending:
                 self.checkpoint(job).unlink(missing_ok=True)
-        for aside in self._checkpoints.glob(".*.pt.*"):  # of `durable.write_atomically`
-            aside.unlink(missing_ok=True)
+        for folder in (self._checkpoints, self.store.folder / "weights"):
+            for aside in folder.glob(".*.pt.*"):  # of `durable.write_atomically`
+                aside.unlink(missing_ok=True)
 
     @property
     def _checkpoints(self) -> Path:
@@ -78,9 +96,15 @@ class Book:
 
     def checkpoint(self, job: Job) -> Path:
         """The checkpoint file of a job, the same for all its attempts."""
-        place = self._place(job)
-        stem = _stem(place, self.prints[job.arm, place[2]], self.environment)
-        return self._checkpoints / f"{stem}.pt"
+        return self._checkpoints / f"{self._file_stem(job)}.pt"
+
+    def weights(self, job: Job) -> Path:
+        """The file in which a job leaves its weights for others, by what it computes and its seed."""
+        return self.store.folder / "weights" / f"{self._file_stem(job)}.pt"
+
+    def _file_stem(self, job: Job) -> str:
+        arm, _, curve, first = place = self._place(job)
+        return _stem(place, self.prints[arm, curve, first], self.environment)
 
     def log(self, key: RunKey) -> Path:
         """The log file of one attempt."""

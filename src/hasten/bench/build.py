@@ -77,9 +77,16 @@ def build_model(program: Program, seed: int) -> tuple[nn.Module, dict[str, Repor
     return model, reports
 
 
-def build(program: Program, *, seed: int, device: torch.device) -> Built:
-    """Build everything a run needs, in the order the contract fixes: surgery before the optimizer, hooks last."""
-    model, reports = build_model(program, seed)
+def build(program: Program, *, seed: int, device: torch.device, model: nn.Module | None = None) -> Built:
+    """Build everything a run needs, in the order the contract fixes: surgery before the optimizer, hooks last.
+
+    Args:
+        program: what to build.
+        seed: the run's seed.
+        device: where it will run.
+        model: the model after surgery, where somebody has it already; None builds it.
+    """
+    model, reports = build_model(program, seed) if model is None else (model, {})
     model.to(device)
     optimizer = program.optimizer.build()(program.param_groups.build()(model))
     for group in optimizer.param_groups:

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from hasten._core import sources
-from hasten._core.call import encode
 
 from . import durable
 from .book import Book
 from .budget import Budget
 from .environment import digest, environment, machine
-from .plan import Job, Plan
+from .plan import Job, Work
 from .pool import Pool, Worker
 from .progress import Progress
 from .store import NotDeterministicError, RunKey, Store, StoreError
@@ -65,7 +64,7 @@ class Driver:
         StoreError: the folder holds another study.
     """
 
-    def __init__(self, plan: Plan, store: Store, settings: Settings, progress: Progress) -> None:
+    def __init__(self, plan: Work, store: Store, settings: Settings, progress: Progress) -> None:
         self.plan, self.store, self.settings, self.progress = plan, store, settings, progress
         self._claim()
         self.book = Book(plan, store, digest(environment(plan.device)))
@@ -74,6 +73,7 @@ class Driver:
         self.stops = 0  # how often Ctrl-C was pressed
         self.active: dict[Worker, tuple[Job, RunKey]] = {}
         self.broken: set[str] = set()  # arms that have ended: no further runs
+        self.settled: set[Job] = set()  # jobs that others need and that are done
         self.deaths: Counter[Job] = Counter()
         self.stillborn = 0  # processes that died before they were ready, since one was
         self.started = False  # whether all processes have been ready at the same time
@@ -101,6 +101,7 @@ class Driver:
         try:
             self.book.tidy()
             pending = self.book.pending()
+            self.settled = {job for job in self.book.wanted - set(pending) if self.book.done(job)}
             self.store.put("status", "running")
             self.progress.start(self.plan, pending)
             if pending:
@@ -124,7 +125,7 @@ class Driver:
         self.progress.end(self.status)
 
     def _work(self, pending: list[Job]) -> None:
-        for name in ("logs", "checkpoints"):
+        for name in ("logs", "checkpoints", *(["weights"] if self.book.wanted else [])):
             (self.store.folder / name).mkdir(exist_ok=True)
         self.sources = write_sources(self.plan, self.store.folder / "sources")
         size = min(self.settings.workers, len(pending))
@@ -140,6 +141,7 @@ class Driver:
         waiting, told = list(pending), False
         while True:
             self._drop_broken(waiting)
+            self._drop_lost(waiting)
             if self.stops:
                 self.status = "interrupted"
             elif waiting and self.status == "complete" and not self.budget.fits(waiting, len(self.active)):
@@ -156,8 +158,8 @@ class Driver:
             # A process that starts slows its neighbours down: the first runs wait until all have started.
             self.started = self.started or all(worker.ready for worker in pool.workers)
             for worker in pool.workers if self.started else ():
-                if waiting and worker.ready and worker not in self.active:
-                    self._give(worker, waiting.pop(0))
+                if worker.ready and worker not in self.active and (job := self._next(waiting)) is not None:
+                    self._give(worker, job)
             heard = pool.next_event(POLL)
             if heard is not None:
                 waiting[:0] = self._hear(pool, *heard)
@@ -168,13 +170,38 @@ class Driver:
             self.progress.fewer(dropped)
             waiting[:] = [job for job in waiting if job.arm not in self.broken]
 
+    def _drop_lost(self, waiting: list[Job]) -> None:
+        """Leave out what begins with weights that will not come: their run has failed."""
+        alive = self.settled | {*waiting, *(job for job, _ in self.active.values())}
+        lost = [job for job in waiting if (need := self.plan.needs(job)) is not None and need not in alive]
+        if lost:
+            self.progress.fewer(lost)
+            waiting[:] = [job for job in waiting if job not in lost]
+            names = dict.fromkeys(f"{need.arm}, seed {need.seed}" for job in lost if (need := self.plan.needs(job)))
+            self._say(f"{len(lost)} runs are left out: they begin with weights of {'; '.join(names)}, which failed.")
+
+    def _next(self, waiting: list[Job]) -> Job | None:
+        """Take the first job that can begin now."""
+        for job in waiting:
+            if (need := self.plan.needs(job)) is None or need in self.settled:
+                waiting.remove(job)
+                return job
+        return None
+
     def _give(self, worker: Worker, job: Job) -> None:
         key = self.book.next_key(job)
         self.store.put_run(key, "running", {})
         self.active[worker] = (job, key)
         self.budget.started(job)
         self.progress.run_started(job)
-        worker.send(command(self.plan, job, self.settings, self.sources, self.book.checkpoint(job), self.book.log(key)))
+        need = self.plan.needs(job)
+        places = {
+            "checkpoint": self.book.checkpoint(job),
+            "log": self.book.log(key),
+            "weights": self.book.weights(job) if job in self.book.wanted else None,
+            "start": None if need is None else self.book.weights(need),
+        }
+        worker.send(command(self.plan, job, self.settings, self.sources, **places))
 
     def _hear(self, pool: Pool, worker: Worker, event: dict[str, Any]) -> list[Job]:
         """Handle one event; returns a job to be tried again, if any."""
@@ -197,7 +224,7 @@ class Driver:
             self._say(data["text"])
         elif kind == "point":
             reached = job.points[: job.points.index(data["point"]) + 1]
-            self.progress.step(job, self.plan.curve_of(job).steps(reached))
+            self.progress.step(job, self.plan.length(job, reached))
             try:
                 self.store.add_point(key, data)
             except NotDeterministicError as error:
@@ -218,6 +245,8 @@ class Driver:
         del self.active[worker]
         if status == "failed":
             self._say(f"{job.arm}, seed {job.seed}: failed: {data['error']}")
+        if status == "done":
+            self.settled.add(job)
         if status != "stopped":
             self.budget.ended(job)
             self.book.checkpoint(job).unlink(missing_ok=True)
@@ -290,31 +319,47 @@ class Driver:
 
 
 def command(
-    plan: Plan, job: Job, settings: Settings, stored: list[dict[str, Any]], checkpoint: Path, log: Path
+    plan: Work,
+    job: Job,
+    settings: Settings,
+    stored: list[dict[str, Any]],
+    checkpoint: Path,
+    log: Path,
+    *,
+    weights: Path | None = None,
+    start: Path | None = None,
 ) -> dict[str, Any]:
-    """What a worker needs to know to run a job; `stored` are the users' files that the programs name."""
-    curve = plan.curve_of(job)
+    """What a worker needs to know to run a job.
+
+    Args:
+        plan: what it is a job of.
+        job: the job.
+        settings: how to run it.
+        stored: the users' files that the programs name.
+        checkpoint: where it may write what it needs to go on after a crash.
+        log: where what it prints goes.
+        weights: where it may leave weights for other jobs.
+        start: where the job that it needs has left them.
+    """
     return {
         "do": "run",
-        "program": plan.program(job).to_json(),
+        **plan.task(job),
         "sources": stored,
-        "test": encode(plan.workload.test),
-        "metric": encode(plan.workload.metric),
         "seed": job.seed,
-        "cycles": curve.cycles(job.points),
-        "forks": curve.leaves(job.points),
         "energy": settings.workers == 1,  # counters are the machine's: with two runs at a time nobody could divide them
         "device": plan.device,
         "loader_workers": settings.loader_workers,
         "checkpoint": str(checkpoint.resolve()),
         "checkpoint_seconds": settings.checkpoint_seconds,
         "log": str(log.resolve()),
+        "weights": None if weights is None else str(weights.resolve()),
+        "start": None if start is None else str(start.resolve()),
     }
 
 
-def write_sources(plan: Plan, folder: Path) -> list[dict[str, Any]]:
+def write_sources(plan: Work, folder: Path) -> list[dict[str, Any]]:
     """Write the users' files that the programs name into the study's folder, by content; returns what workers need."""
-    digests = {name for program in plan.arms.values() for name in program.digests()}
+    digests = {name for program in plan.programs() for name in program.digests()}
     return [
         {"files": [list(pair) for pair in source.files], "entry": str(source.write(folder).resolve())}
         for source in sources.sources_of(digests)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -23,7 +23,7 @@ from .source import BatchSource, tensors_of
 from .train import tokens_per_sample
 from .workloads.base import Workload, halves, probe
 
-__all__ = ["Control", "Job", "Plan", "make_plan"]
+__all__ = ["Control", "Job", "Plan", "Work", "check_device", "check_test_data", "make_plan", "seeds_of"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,47 @@ class Job:
     def first(self) -> int:
         """Index of the first point."""
         return self.points[0]
+
+
+class Work(Protocol):
+    """What a driver can run: jobs in order, and for each what its worker and the store must know."""
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
+        ...
+
+    def identity(self) -> str:
+        """Hex digits of what is being asked: a folder holds one question."""
+        ...
+
+    def jobs(self) -> list[Job]:
+        """Every run, in the order in which they are given out."""
+        ...
+
+    def programs(self) -> list[Program]:
+        """Every program, whose files of the user's travel with the study."""
+        ...
+
+    def label(self, job: Job) -> str:
+        """The name of its curve in the store."""
+        ...
+
+    def fingerprint(self, job: Job) -> str:
+        """Hex digits of what it computes, whatever its seed."""
+        ...
+
+    def length(self, job: Job, reached: tuple[int, ...]) -> int:
+        """Optimizer steps until it has yielded these points, its first one among them."""
+        ...
+
+    def task(self, job: Job) -> dict[str, Any]:
+        """What its worker is told: `function` is "module:name" of what runs it, the rest is that function's."""
+        ...
+
+    def needs(self, job: Job) -> Job | None:
+        """The job that must be done before, because this one begins with its weights."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -97,6 +138,38 @@ class Plan:
         """The curve that a job is of."""
         return next((c.curve for c in self.controls if c.curve.kind == job.kind), self.curve)
 
+    def programs(self) -> list[Program]:
+        """Every program of the study."""
+        return [*self.arms.values(), *(control.program for control in self.controls)]
+
+    def label(self, job: Job) -> str:
+        """The name of its curve in the store."""
+        return self.curve_of(job).label
+
+    def fingerprint(self, job: Job) -> str:
+        """That of its program."""
+        return self.program(job).fingerprint()
+
+    def length(self, job: Job, reached: tuple[int, ...]) -> int:
+        """Optimizer steps until it has yielded these points."""
+        return self.curve_of(job).steps(reached)
+
+    def task(self, job: Job) -> dict[str, Any]:
+        """What its worker is told."""
+        curve = self.curve_of(job)
+        return {
+            "function": "hasten.bench.task:train_program",
+            "program": self.program(job).to_json(),
+            "test": encode(self.workload.test),
+            "metric": encode(self.workload.metric),
+            "cycles": curve.cycles(job.points),
+            "forks": curve.leaves(job.points),
+        }
+
+    def needs(self, job: Job) -> Job | None:
+        """Nothing: every run begins with weights of its own."""
+        return None
+
     def steps(self) -> int:
         """Optimizer steps of the whole study."""
         return sum(self.curve_of(job).steps(job.points) for job in self.jobs())
@@ -144,14 +217,14 @@ def make_plan(
         ProgramError: conflicting methods, or a method that finds nothing to change in this model.
         ValueError: an unknown baseline, too few steps for the points, a workload that lacks what a method needs.
     """
-    _check_device(device)
+    check_device(device)
     base = _lasting(workload.program, duration)
     _check_names(arms)
     programs = {name: _program(base, name, arm, duration) for name, arm in arms.items()}
     chosen = baseline if baseline is not None else next(iter(programs))
     if chosen not in programs:
         raise refuse("compare", "a baseline among the arms", repr(chosen), near(chosen, programs))
-    numbers = _seeds(seeds)
+    numbers = seeds_of(seeds)
     _check_programs(workload, programs)
     check_test_data(workload)
     kind, reason = choose_kind(curve, programs, base)
@@ -192,22 +265,24 @@ def _check_names(arms: Any) -> None:
         check(isinstance(name, str) and bool(name.strip()), "compare", "arm names that are text", name, fix)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str, verb: str = "compare") -> None:
+    """Refuse a device that is not known or not there."""
     if device not in ("cpu", "cuda"):
-        raise refuse("compare", "device 'cpu' or 'cuda'", repr(device))
+        raise refuse(verb, "device 'cpu' or 'cuda'", repr(device))
     if device == "cuda" and not torch.cuda.is_available():
-        raise refuse("compare", "a machine with a CUDA device", "none", "Use device='cpu'.")
+        raise refuse(verb, "a machine with a CUDA device", "none", "Use device='cpu'.")
 
 
 def _lasting(program: Program, duration: str | None) -> Program:
     return program if duration is None else program.replace(duration=duration)
 
 
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+def seeds_of(seeds: int | Sequence[int], verb: str = "compare") -> tuple[int, ...]:
+    """The seeds, from how many or which."""
     numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     whole = all(isinstance(seed, int) and not isinstance(seed, bool) for seed in numbers) and seeds is not True
     fix = "Pass how many, or a list of whole numbers."
-    check(bool(numbers) and whole and len(set(numbers)) == len(numbers), "compare", "seeds, each once", seeds, fix)
+    check(bool(numbers) and whole and len(set(numbers)) == len(numbers), verb, "seeds, each once", seeds, fix)
     return numbers
 
 

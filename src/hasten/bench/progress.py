@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from .plan import Job, Plan
+from .plan import Job, Work
 
 __all__ = ["Progress"]
 
@@ -28,7 +28,7 @@ class Progress:
         self.at: dict[Job, int] = {}
         self.drawn = 0.0
 
-    def start(self, plan: Plan, pending: list[Job]) -> None:
+    def start(self, plan: Work, pending: list[Job]) -> None:
         """A study begins with these runs to do."""
         self.plan, self.begun = plan, time.monotonic()
         self.more(pending)
@@ -76,7 +76,7 @@ class Progress:
             self._write("\r\x1b[K")
 
     def _length(self, job: Job) -> int:
-        return self.plan.curve_of(job).steps(job.points)
+        return self.plan.length(job, job.points)
 
     def _left(self) -> str:
         done = sum(self.at.values())

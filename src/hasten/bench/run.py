@@ -184,7 +184,7 @@ class Run:
                 self._flops.count(key, batch, self.built.loss, backward=backward)
         self.ledger.flops += self._flops.known[key]
 
-    def predictor(self) -> nn.Module:
+    def predictor(self) -> Predictor:
         """What is evaluated: the model as the hooks hand it out, last hook first, through the `predict` wrappers."""
         model = self.model
         for for_eval in reversed(self._hooks.for_eval):

@@ -218,10 +218,10 @@ def check_margin(margin: float | None) -> None:
         check(finite("compare", "margin", margin) >= 0, "compare", "margin >= 0", margin, "Pass the loss you accept.")
 
 
-def workers_of(asked: int | None, device: str) -> int:
+def workers_of(asked: int | None, device: str, verb: str = "compare") -> int:
     """How many processes: as asked, else one per physical core, and one on a GPU."""
     if asked is not None:
-        check(asked >= 1, "compare", "workers >= 1", asked)
+        check(asked >= 1, verb, "workers >= 1", asked)
         return asked
     return 1 if device != "cpu" else physical_cores() or logical_cores()
 
@@ -250,5 +250,8 @@ def open_study(folder: str | Path, *, margin: float | None = None) -> Study:
     check_margin(margin)
     with opened(folder) as place, contextlib.closing(Store(place, read_only=True)) as store:
         if store.get("plan") is None:
-            raise refuse("report", "a study that has begun", str(folder), "Run `hasten compare` first.")
+            pruning = store.get("pruning") is not None
+            fix = "Open it alone: hasten report FOLDER." if pruning else "Run `hasten compare` first."
+            got = f"{folder}, a study of hasten prune" if pruning else str(folder)
+            raise refuse("report", "a study that has begun", got, fix)
         return Study(Path(folder), study_data(store, margin=margin))

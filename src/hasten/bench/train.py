@@ -40,7 +40,7 @@ from .ledger import Ledger, peak_memory, reset_peak_memory
 from .run import NonFiniteError, Run
 from .source import BatchSource
 
-__all__ = ["Point", "Result", "Task", "total_steps", "train", "weights_digest"]
+__all__ = ["Point", "Result", "Task", "evaluate", "total_steps", "train", "weights_digest"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Result:
     schedule: list[tuple[int, float]] = field(default_factory=list)  # of one in seconds: (step, multiplier) as used
     resumed: bool = False
     stopped: bool = False
+    model: nn.Module | None = None  # as it was evaluated last, as the hooks hand it out
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Task:
         workers: loader processes (datasets only).
         forks: of a branch curve, the step at which each cycle leaves the trunk.
         energy: measure energy; only where the machine runs nothing else.
+        model: the model to train, after surgery (one that was pruned); None builds that of the program.
     """
 
     program: Program
@@ -99,6 +101,7 @@ class Task:
     workers: int = 0
     forks: tuple[int, ...] = ()
     energy: bool = False
+    model: nn.Module | None = None
 
 
 def total_steps(program: Program, source: BatchSource) -> int:
@@ -181,9 +184,8 @@ class _Loop:
             test = task.test()
             self.test = map_tensors(lambda tensor: tensor.to(device), test) if isinstance(test, (tuple, dict)) else test
         self._batches: Iterator[Any] | None = None  # from the current step on
-        self.live = Run(
-            program, build(program, seed=task.seed, device=device), seed=task.seed, device=device, ledger=ledger
-        )
+        built = build(program, seed=task.seed, device=device, model=task.model)
+        self.live = Run(program, built, seed=task.seed, device=device, ledger=ledger)
         ledger.mark("setup")
         self.step = self._restore()
         self.saved = self.told = time.monotonic()
@@ -262,9 +264,9 @@ class _Loop:
 
     def _evaluate(self, index: int) -> None:
         with self.ledger.off("evaluation"):
-            predictor = self.live.predictor().eval()  # a metric that forgets it must not train the running statistics
-            with fork(self.task.seed, "evaluation", self.step), self.live.autocast():
-                metric = _number(self.task.metric(predictor, self.test))
+            predictor = self.live.predictor()
+            with self.live.autocast():
+                metric = evaluate(predictor, self.task.metric, self.test, seed=self.task.seed, step=self.step)
         if not math.isfinite(metric):
             raise NonFiniteError(f"the metric became {metric} at step {self.step}.")
         point = Point(
@@ -323,14 +325,23 @@ class _Loop:
 
     def _finish(self) -> Result:
         result, ledger = self.result, self.ledger
+        predictor = self.live.predictor()
         with ledger.off("evaluation"), self.live.autocast():
-            result.inference = inference_cost(self.live.predictor(), self.test, ledger.device)
+            result.inference = inference_cost(predictor, self.test, ledger.device)
+        result.model = predictor.model
         result.phases, result.excluded = dict(ledger.phases), dict(ledger.excluded)
         result.scored_samples = ledger.scored_samples
         result.parameters = sum(p.numel() for p in self.live.model.parameters())
         result.weights = weights_digest(self.live.model)
         result.schedule = self.live.logged
         return result
+
+
+def evaluate(model: nn.Module, metric: Callable[[nn.Module, Any], float], data: Any, *, seed: int, step: int) -> float:
+    """The metric of a model in evaluation mode, under the random state of this seed and step; it may be no number."""
+    model.eval()  # a metric that forgets it must not train the running statistics
+    with fork(seed, "evaluation", step):
+        return _number(metric(model, data))
 
 
 def _number(found: Any) -> float:

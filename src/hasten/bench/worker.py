@@ -1,7 +1,8 @@
 """`python -m hasten.bench.worker`: one single-threaded process that runs tasks for a driver.
 
-It reads commands as JSON lines from stdin: {"do": "run", ...} and {"do": "stop"} (end the run at its next point). It
-answers with JSON lines on stdout: `ready` once, then for a run any number of `progress`, `point` and `note`, and one of
+It reads commands as JSON lines from stdin: {"do": "run", "function", ...} and {"do": "stop"} (end the run at its next
+point). The function, such as `hasten.bench.task:train_program`, runs the task. It answers with JSON lines on stdout:
+`ready` once, then for a run any number of `progress`, `point` and `note`, and one of
 
     done      with the results (`stopped` says whether before its end)
     failed    the loss or the metric is not a finite number: this run has ended
@@ -113,9 +114,13 @@ def _prepare() -> None:
 
 def _outcome(task: dict[str, Any], tell: Tell, should_stop: Callable[[], bool]) -> dict[str, Any]:
     """The final event of a task."""
+    from hasten._core.call import resolve
+
     with _log(Path(task["log"])):
         try:
-            return {"event": "done", **_run(task, tell, should_stop)}
+            for stored in task["sources"]:
+                _load_source(stored)
+            return {"event": "done", **resolve(task["function"])(task, tell, should_stop)}
         except BaseException as error:  # SystemExit too: user code may call sys.exit
             with contextlib.suppress(OSError):
                 traceback.print_exc()
@@ -157,47 +162,6 @@ def _flush() -> None:
             OSError, ValueError, AttributeError
         ):  # the disk is full; user code closed or replaced it
             stream.flush()
-
-
-def _run(task: dict[str, Any], tell: Tell, should_stop: Callable[[], bool]) -> dict[str, Any]:
-    from hasten._core.call import decode
-    from hasten.program import Program
-
-    from .environment import calibrate
-    from .train import Task, train
-
-    for stored in task["sources"]:
-        _load_source(stored)
-    before = calibrate()
-    result = train(
-        Task(
-            program=Program.from_json(task["program"], trust=True),
-            seed=task["seed"],
-            cycles=tuple(tuple(cycle) for cycle in task["cycles"]),
-            forks=tuple(task["forks"]),
-            test=decode(task["test"]).build(),
-            metric=decode(task["metric"]).build(),
-            device=task["device"],
-            workers=task["loader_workers"],
-            energy=task["energy"],
-        ),
-        checkpoint=Path(task["checkpoint"]),
-        checkpoint_seconds=task["checkpoint_seconds"],
-        observe=tell,
-        should_stop=should_stop,
-    )
-    return {
-        "phases": result.phases,
-        "excluded": result.excluded,
-        "scored_samples": result.scored_samples,
-        "inference": result.inference,
-        "parameters": result.parameters,
-        "weights": result.weights,
-        "schedule": result.schedule,
-        "resumed": result.resumed,
-        "stopped": result.stopped,
-        "calibration": {"before": before, "after": calibrate()},
-    }
 
 
 def _load_source(stored: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ __all__ = ["Interrupted", "UsageError", "main"]
 # verb -> what `hasten --help` says of it; its function has the same name and lives in the module of that name.
 VERBS = {
     "compare": "Compare ways to train on a workload: which pay, at which budgets, how sure is that?",
+    "prune": "Prune a model by several strategies, and see what each keeps and saves.",
     "report": "Write the report of one study or of several as one HTML page, or as static files.",
     "merge": "Put runs of one question from several folders into one study.",
     "archive": "Write a study as one file, to keep or to send, or bring one back.",

@@ -14,7 +14,7 @@ from .methods import signature
 if TYPE_CHECKING:
     from hasten.program import Method, MethodFactory
 
-__all__ = ["parse_arms"]
+__all__ = ["parse_arms", "split"]
 
 BASELINES = ("base", "baseline")  # names of the arm without methods
 
@@ -30,7 +30,7 @@ def parse_arms(text: str, own: ModuleType | None = None) -> dict[str, list[Metho
         UsageError: what is wrong and where; near names for an unknown method.
     """
     arms: dict[str, list[Method]] = {}
-    for piece in _split(text):
+    for piece in split(text):
         name, expression = _named(piece)
         if name in arms:
             raise UsageError(f"--arms: expected each name once, got {name!r} twice. Write name=... for the second.")
@@ -40,8 +40,8 @@ def parse_arms(text: str, own: ModuleType | None = None) -> dict[str, list[Metho
     return arms
 
 
-def _split(text: str) -> list[str]:
-    """The pieces between commas that are in no parentheses and no quotes."""
+def split(text: str, option: str = "--arms") -> list[str]:
+    """The pieces between commas that are in no parentheses and no quotes; `option` is what an error names."""
     pieces, depth, quote, start = [], 0, "", 0
     for position, character in enumerate(text):
         if quote:
@@ -57,7 +57,7 @@ def _split(text: str) -> list[str]:
             start = position + 1
     pieces.append(text[start:].strip())
     if depth or quote:
-        raise UsageError(f"--arms: expected closed parentheses and quotes, got {text!r}.")
+        raise UsageError(f"{option}: expected closed parentheses and quotes, got {text!r}.")
     return [piece for piece in pieces if piece]
 
 

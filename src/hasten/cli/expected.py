@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["plan_text", "several_text"]
+__all__ = ["plan_text", "several_text", "span"]
 
 
 def plan_text(plan: Any, budget: str | None, workers: int | None) -> str:
@@ -34,12 +34,12 @@ def _expectation(plan: Any, budget: str | None, workers: int | None) -> str:
     megabytes = (found.checkpoint_bytes * processes + 4096 * len(plan.jobs())) / 1e6
     limit, word = f", budget {budget}" if budget else "", "processes" if processes > 1 else "process"
     return (
-        f"expected: about {_span(found.seconds / processes)} on {processes} {word}{limit}, and some to start; "
+        f"expected: about {span(found.seconds / processes)} on {processes} {word}{limit}, and some to start; "
         f"{megabytes:.1f} MB of disk"
     )
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """A time in words."""
     return f"{max(1, round(seconds))} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
@@ -51,4 +51,4 @@ def several_text(plans: Any, budget: str | None, workers: int | None) -> str:
     seconds, processes = plans.seconds(), workers_of(workers, plans.original.device)
     if seconds is None:
         return "expected for all: unknown; a baseline could not take a few steps here"
-    return f"expected for all: about {_span(seconds / processes)}{f', budget {budget}' if budget else ''}"
+    return f"expected for all: about {span(seconds / processes)}{f', budget {budget}' if budget else ''}"

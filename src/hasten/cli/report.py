@@ -43,12 +43,18 @@ def report(
     margin
         The loss in the metric that you would accept.
     """
+    from hasten.bench.pruning.study import is_prune_study
     from hasten.bench.publish import gather
     from hasten.bench.store import StoreError
 
     if not studies:
         raise UsageError("report: expected the folder of a study. For example: hasten report runs/demo")
     try:
+        if len(studies) == 1 and studies[0].suffix != ".json" and is_prune_study(studies[0]):
+            _refuse(
+                "a study of hasten prune", "whose page this is", csv=csv, charts=charts, publish=publish, margin=margin
+            )
+            return _prune(studies[0], out, json)
         found = gather(studies, margin=margin)
     except (StoreError, ValueError) as error:
         raise UsageError(str(error)) from error
@@ -59,6 +65,18 @@ def report(
         _refuse("several studies", "use --publish, which writes these for each", csv=csv, json=json, charts=charts)
         return _several(found, SEVERAL if out is None else out)
     return _one(found.reports[0], _page(studies[0]) if out is None else out, csv=csv, json=json, charts=charts)
+
+
+def _prune(folder: Path, out: Path | None, json: Path | None) -> int:
+    """The page of a pruning study, and its data."""
+    from hasten.bench.pruning import open_prune_study
+    from hasten.bench.report.export import write_text
+
+    study = open_prune_study(folder)
+    print(study.report(out))
+    if json is not None:
+        print(write_text(json, study.json()))
+    return 0
 
 
 def _refuse(beside: str, why: str, **given: Any) -> None:

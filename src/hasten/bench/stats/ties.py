@@ -14,7 +14,7 @@ from .intervals import paired_t
 from .multiplicity import holm
 from .verdicts import MIN_SEEDS
 
-__all__ = ["tie_groups"]
+__all__ = ["cut", "tie_groups"]
 
 
 def tie_groups(
@@ -37,7 +37,7 @@ def tie_groups(
     pairs = [(i, j) for i in range(len(order)) for j in range(i + 1, len(order))]
     p = [_p(metrics[order[i]], metrics[order[j]], resolution) for i, j in pairs]
     separated = {pair for pair, q in zip(pairs, holm(p), strict=True) if q <= alpha}
-    return _cut(order, separated)
+    return cut(order, separated)
 
 
 def _p(one: Mapping[int | str, float], two: Mapping[int | str, float], resolution: float) -> float:
@@ -47,7 +47,12 @@ def _p(one: Mapping[int | str, float], two: Mapping[int | str, float], resolutio
     return float(paired_t([one[s] - two[s] for s in seeds], resolution=resolution).p)
 
 
-def _cut(order: Sequence[str], separated: set[tuple[int, int]]) -> tuple[tuple[str, ...], ...]:
+def cut(order: Sequence[str], separated: set[tuple[int, int]]) -> tuple[tuple[str, ...], ...]:
+    """Arms in order, cut where every arm above is separated from every arm below; pairs are (earlier, later) places.
+
+    >>> cut("abc", {(0, 2), (1, 2)})
+    (('a', 'b'), ('c',))
+    """
     groups: list[list[str]] = []
     for k, arm in enumerate(order):
         if k == 0 or all((i, j) in separated for i in range(k) for j in range(k, len(order))):

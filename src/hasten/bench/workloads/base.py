@@ -51,6 +51,7 @@ class Workload:
         points, mult, warmup: the default curve (see `hasten.bench.curves`).
         paired_sd: standard deviation of seed-paired metric differences, where a record has measured it.
         summary: one line.
+        prune_duration, prune_finetune: training lengths of `hasten prune` where they are not the usual ones.
     """
 
     name: str
@@ -65,6 +66,8 @@ class Workload:
     warmup: int = 0
     paired_sd: float | None = None
     summary: str = ""
+    prune_duration: str | None = None
+    prune_finetune: str | None = None
 
 
 def train_part(seed: int, *, source: Callable[[int], Any]) -> Any:
@@ -133,6 +136,8 @@ def from_module(module: ModuleType, name: str, *, identity: str | None = None) -
         warmup=steps,
         paired_sd=get("PAIRED_SD", None, _MAYBE_SPREAD),
         summary=get("SUMMARY", (module.__doc__ or "").strip().split("\n")[0], _TEXT),
+        prune_duration=get("PRUNE_DURATION", None, _LENGTH),
+        prune_finetune=get("PRUNE_FINETUNE", None, _LENGTH),
     )
 
 

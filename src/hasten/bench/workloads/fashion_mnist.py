@@ -41,6 +41,8 @@ WARMUP = 50
 POINTS = 4
 MULT = 1.8
 PAIRED_SD = 0.0029  # of accuracy at 5 epochs, pooled over arms: benchmarks/records/2026-11-22_fashion_mnist
+# Of `hasten prune`: six strategies, six ratios and three seeds then take about ten minutes on two cores.
+PRUNE_DURATION, PRUNE_FINETUNE = "3ep", "1ep"
 # What `hasten compare` takes when no arms are named.
 ARMS = "base,blur=blurpool,ls=label_smoothing(0.1),mix=mixup"
 

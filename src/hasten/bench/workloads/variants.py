@@ -34,13 +34,13 @@ from hasten._core.checks import check, near, refuse
 from hasten._core.clock import parse_duration
 from hasten._core.rng import fork
 from hasten._core.surgery import Report
-from hasten.program import Program, bind, call
+from hasten.program import Call, Program, bind, call
 
 from ..build import build_model
 from .altered import SHARE, replace_activations, replace_norms, with_activation, with_label_noise, with_norm
 from .base import FirstPass, Workload, first_pass, provides, warmed_up
 
-__all__ = ["NAMES", "Variant", "names_of", "variants"]
+__all__ = ["NAMES", "Variant", "names_of", "variants", "widths_of", "widths_text", "with_widths"]
 
 WIDTHS = ("width", "widths", "hidden", "hidden_size", "hidden_dim", "d_model", "embed_dim")
 
@@ -142,19 +142,31 @@ def _with(workload: Workload, **slots: Any) -> Workload:
 
 def _wider(workload: Workload, seen: FirstPass) -> tuple[str, Workload]:
     factory = workload.program.model
-    before = {name: value for name, value in factory.args if name in WIDTHS and _is_width(value)}
+    before = widths_of(factory)
     if not before:
         taken = ", ".join(name for name, _ in factory.args) or "nothing"
         raise _Unavailable(f"its model takes no whole number under a name such as width (it takes {taken})")
     after = {name: _twice(value) for name, value in before.items()}
-    wider = _with(
-        workload, model=dataclasses.replace(factory, args=tuple(sorted({**dict(factory.args), **after}.items())))
-    )
+    wider = _with(workload, model=with_widths(factory, after))
     small, large = _size(workload.program), _size(_run(wider, seen).program)
     if large <= small:
         raise _Unavailable(f"{' and '.join(before)} twice as large gives a model that is no larger")
-    change = " and ".join(f"{name} {_show(after[name])} instead of {_show(before[name])}" for name in before)
-    return change, wider
+    return widths_text(before, after), wider
+
+
+def widths_text(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What was changed, in words."""
+    return " and ".join(f"{name} {_show(after[name])} instead of {_show(before[name])}" for name in before)
+
+
+def widths_of(factory: Call) -> dict[str, Any]:
+    """The arguments of a model's factory that say how wide it is: whole numbers, or tuples of them."""
+    return {name: value for name, value in factory.args if name in WIDTHS and _is_width(value)}
+
+
+def with_widths(factory: Call, widths: Mapping[str, Any]) -> Call:
+    """The factory with these arguments instead."""
+    return dataclasses.replace(factory, args=tuple(sorted({**dict(factory.args), **widths}.items())))
 
 
 def _is_width(value: Any) -> bool:
