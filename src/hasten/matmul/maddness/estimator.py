@@ -33,6 +33,7 @@ check `score` on rows that were held out. Rounding tables to bytes adds little t
 from __future__ import annotations
 
 import dataclasses
+import math
 from os import PathLike
 from typing import Any, Self
 
@@ -84,7 +85,8 @@ class Maddness(ApproxMatmul):
         thresholds_: (C, K - 1) float32.
         prototypes_: (C, K, D) float32.
         tables_: `Tables`, once there is a B.
-        trees_, statistics_, ridge_, n_features_in_: what they are made of.
+        trees_, statistics_, n_features_in_: what they are made of.
+        ridge_: of the prototypes; infinite with `dense=False`.
 
     Raises:
         ValueError, TypeError: an argument that makes no sense.
@@ -184,7 +186,7 @@ class Maddness(ApproxMatmul):
         weight: np.ndarray | None,
     ) -> float:
         if self.ridge != "cv":
-            return float(self.ridge)
+            return float(self.ridge) if self.dense else math.inf
         fold_of = np.random.default_rng(self.random_state).permutation(len(A)) % FOLDS
 
         def fold(i: int) -> Statistics:
@@ -197,14 +199,13 @@ class Maddness(ApproxMatmul):
 
     def _set_prototypes(self) -> None:
         statistics = self.statistics_
-        found = leaf_means(statistics, spans(statistics.sums.shape[1], self.trees_.ncodebooks))
-        if self.dense:
-            found = ridge_prototypes(statistics, found, self.ridge_)
+        means = leaf_means(statistics, spans(statistics.sums.shape[1], self.trees_.ncodebooks))
+        found = ridge_prototypes(statistics, means, self.ridge_)
         found = found[reachable(statistics.occurrences, statistics.leaves)]
         self.prototypes_ = found.reshape(self.trees_.ncodebooks, self.trees_.leaves, -1).astype(np.float32)
 
     def partial_fit(self, A: Any, B: Any = None, sample_weight: Any = None) -> Self:
-        """Add rows to those that the prototypes are made from; the trees and the ridge stay.
+        """Add rows to those that the prototypes are made from; the trees and the ridge (infinite: not dense) stay.
 
         Learn the trees from a part that fits in memory by `fit`, pass the rest in parts, and B with the last one: the
         prototypes are those of all rows at once with these trees.
