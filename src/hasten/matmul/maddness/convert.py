@@ -30,7 +30,7 @@ from .layers import MaddnessConv2d, MaddnessLinear
 from .modes import new_estimator
 from .planner import Budget, Candidate, Entry, Plan, as_budget, decide
 from .selection import candidates_of, find_layers, follow, pays
-from .soft import LEAVES
+from .trees import LEAVES
 
 __all__ = ["MaddnessReport", "maddnessify", "progressive"]
 

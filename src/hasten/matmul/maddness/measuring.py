@@ -22,7 +22,7 @@ from ..._core.checks import check, whole
 from .operators import maddness_conv2d, maddness_linear
 from .patches import Geometry
 from .planner import Timing
-from .soft import LEAVES
+from .trees import LEAVES
 
 __all__ = ["forget", "interleave", "measure", "measure_conv2d"]
 

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from ..._core.checks import check, near, refuse, refuse_type, whole
 from .estimator import Maddness
-from .soft import LEAVES, node_dims, soft_matmul, straight_through_tables
+from .fused import soft_matmul
+from .soft import node_dims, straight_through_tables
 from .tables import LUT_SCALES, Tables, averaging, make_tables
+from .trees import LEAVES
 
 __all__ = ["INPUTS", "MODES", "MaddnessLayer", "fit_rows", "layer_options", "new_estimator"]
 

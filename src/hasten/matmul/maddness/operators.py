@@ -18,9 +18,10 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..._core.checks import refuse_type
 from . import kernels
+from .define import define
 from .modes import INPUTS
 from .patches import Geometry, patch_columns
-from .soft import define, hard_encode
+from .soft import hard_encode
 from .tables import Tables, averaging
 from .trees import Trees
 
