@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..._core.checks import check, whole
 from .operators import maddness_conv2d, maddness_linear
+from .packed import Packed
 from .patches import Geometry
 from .planner import Timing
 from .trees import LEAVES
@@ -149,7 +150,7 @@ def _measure(rows: int, columns: int, outputs: int, ncodebooks: int, leaves: int
     narrow, narrow_weight, given = x.bfloat16(), weight.bfloat16(), x.to(how[0])
     layer = _random_layer(columns, outputs, ncodebooks, leaves, g)
     functions: dict[str, Callable[[], Any]] = {
-        "tables": lambda: maddness_linear(given, *layer, how[1], how[2]),
+        "tables": lambda: maddness_linear(given, layer, how[1], how[2]),
         "float32": lambda: F.linear(x, weight),
         "bfloat16": lambda: F.linear(narrow, narrow_weight),
     }
@@ -177,7 +178,7 @@ def _measure_conv2d(
     narrow, narrow_weight, given = x.bfloat16(), weight.bfloat16(), x.to(how[0])
     layer = _random_layer(columns, outputs, ncodebooks, leaves, g)
     functions = {
-        "tables": lambda: maddness_conv2d(given, *layer, geometry, how[1], how[2]),
+        "tables": lambda: maddness_conv2d(given, layer, geometry, how[1], how[2]),
         "float32": lambda: _convolve(x, weight, geometry),
         "bfloat16": lambda: _convolve(narrow, narrow_weight, geometry),
     }
@@ -198,15 +199,14 @@ def _convolve(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     return F.conv2d(geometry.pad(x), weight, None, geometry.stride, 0, geometry.dilation)
 
 
-def _random_layer(
-    columns: int, outputs: int, ncodebooks: int, leaves: int, g: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _random_layer(columns: int, outputs: int, ncodebooks: int, leaves: int, g: torch.Generator) -> Packed:
     levels = leaves.bit_length() - 1
     first = torch.arange(ncodebooks) * columns // ncodebooks  # of each codebook's columns
     within = (torch.rand(ncodebooks, levels, generator=g) * (columns // ncodebooks)).long()
     luts = torch.randint(256, (outputs, ncodebooks, leaves), generator=g, dtype=torch.uint8)
     thresholds = torch.randn(ncodebooks, leaves - 1, generator=g)
-    return (first[:, None] + within).to(torch.int32), thresholds, luts, torch.ones(outputs), torch.zeros(outputs)
+    dims = (first[:, None] + within).to(torch.int32)
+    return Packed(dims, thresholds, luts, torch.ones(outputs), torch.zeros(outputs))
 
 
 def _int8_linear(rows: int, columns: int, outputs: int) -> Callable[[], Any] | None:

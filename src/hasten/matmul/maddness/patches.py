@@ -6,7 +6,8 @@ except for training: calibration takes sampled rows, inference the columns that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,24 @@ class Geometry:
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     padding_mode: str = "constant"
+
+    def numbers(self) -> list[int]:
+        """As one list, for operators: kernel, stride, dilation and padding; the border is zeros."""
+        return [*self.kernel, *self.stride, *self.dilation, *self.padding]
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> Geometry:
+        """The geometry of such a list.
+
+        >>> Geometry.of(Geometry((3, 2), padding=(1, 1, 0, 0)).numbers())
+        Geometry(kernel=(3, 2), stride=(1, 1), dilation=(1, 1), padding=(1, 1, 0, 0), padding_mode='constant')
+        """
+        a, b, c, d, e, f, *padding = numbers
+        return cls((a, b), (c, d), (e, f), (padding[0], padding[1], padding[2], padding[3]))
+
+    def unpadded(self) -> Geometry:
+        """The same for images that have their border already."""
+        return replace(self, padding=(0, 0, 0, 0), padding_mode="constant")
 
     def pad(self, x: Tensor) -> Tensor:
         """`x` (batch, channels, height, width) with its border."""
