@@ -1,10 +1,10 @@
 """How long a layer takes on this machine, dense and as tables: medians of interleaved calls, kept in memory.
 
-The dense forms are given every advantage: inputs and weights are in bfloat16 or int8 beforehand (weights of int8 packed,
+The dense forms are given every advantage: inputs and weights are in bfloat16 or int8 beforehand (int8 weights packed,
 the output not rounded), and a convolution has the better of both layouts of images. The tables' time is that of the
 whole operator, with its encoding, scan, layout and dtype conversions, by the compiled kernels where there are some.
-Inputs are random and small enough to stay in the caches; times of more rows are scaled up. Only ratios of times from one
-call of `measure` mean something.
+Inputs are random and small enough to stay in the caches; times of more rows are scaled up. Only ratios of times from
+one call of `measure` mean something.
 """
 
 from __future__ import annotations
