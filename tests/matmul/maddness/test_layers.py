@@ -418,11 +418,30 @@ def test_the_operators_are_well_behaved():
     )
 
 
-def test_onnx_is_refused(monkeypatch):
+@pytest.mark.parametrize("options", [{}, {"accumulate": "avg", "upcast_every": 2}])
+def test_onnx_is_given_gathers_of_the_same_numbers(options, monkeypatch):
+    made, x = layer(**options), rows(20)
+    _, frozen, images = conv(padding=1, stride=2)
+    expected = [made(x[0]), made(x), made(x.bfloat16().view(4, 5, 12)), frozen(images)]
     monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
-    with pytest.raises(RuntimeError, match="got ONNX, which has none"):
-        layer()(rows(2))
-    assert layer("exact")(rows(2)).shape == (2, 5)
+    monkeypatch.setattr(torch.ops.hasten, "maddness_linear", None)
+    monkeypatch.setattr(torch.ops.hasten, "maddness_conv2d", None)
+    found = [made(x[0]), made(x), made(x.bfloat16().view(4, 5, 12)), frozen(images)]
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_exported_onnx_computes_the_same(kind, tmp_path):
+    pytest.importorskip("onnxscript", reason="optional: torch.onnx needs it")
+    evaluator = pytest.importorskip("onnx.reference", reason="optional").ReferenceEvaluator
+    made, x = (layer(), rows(7)) if kind == "linear" else conv(padding=1)[1:]
+    batch = {"x": {0: torch.export.Dim("batch", min=1, max=512)}}
+    torch.onnx.export(made, (x[:3],), tmp_path / "layer.onnx", dynamo=True, dynamic_shapes=batch)
+    (found,) = evaluator(str(tmp_path / "layer.onnx")).run(None, {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), made(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate": "avg"}, {"accumulate": "avg", "upcast_every": 4}])

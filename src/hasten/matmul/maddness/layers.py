@@ -14,14 +14,13 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..._core.checks import check, refuse_type, whole
 from .fitting import fit_rows, new_estimator
 from .modes import MODES, MaddnessLayer
 from .operators import maddness_conv2d, maddness_linear
-from .patches import Geometry, geometry_of, patch_rows
+from .patches import Geometry, geometry_of, looked_at, patch_rows
 
 __all__ = ["MODES", "MaddnessConv2d", "MaddnessLayer", "MaddnessLinear", "table_layer_of"]
 
@@ -232,12 +231,9 @@ class MaddnessConv2d(MaddnessLayer):
         return maddness_conv2d(x, self._packed(), self.geometry, self.accumulate, self.upcast_every)
 
     def _soft_forward(self, x: Tensor) -> Tensor:
-        g = self.geometry
-        patches = F.unfold(g.pad(x.float()), g.kernel, dilation=g.dilation, stride=g.stride)  # (batch, D, places)
         # Only the columns that a tree looks at are kept for the backward pass.
-        rows = patches.index_select(1, self.split_dims.flatten()).transpose(1, 2).flatten(0, 1)
-        local = torch.arange(rows.shape[1], device=x.device).view(self.split_dims.shape)
-        out = self._soft(rows, local).view(x.shape[0], *g.size(x.shape[2], x.shape[3]), self.outputs)
+        out = self._soft(*looked_at(x, self.split_dims, self.geometry))
+        out = out.view(x.shape[0], *self.geometry.size(x.shape[2], x.shape[3]), self.outputs)
         return out.permute(0, 3, 1, 2).contiguous()
 
     def extra_repr(self) -> str:

@@ -4,6 +4,8 @@ Registered with shapes for tracing, so torch.compile and torch.export keep them 
 the compiled kernels (or their NumPy definition); elsewhere the same numbers come from gathers of torch. A backward
 pass through one raises: packed tables hold nothing to train. The error is an operator of its own, so that a graph with
 a backward pass can be traced and run forward. A process that loads an exported program must import this module first.
+
+ONNX has no such operators: exported there, a layer becomes comparisons and gathers, the same numbers at a lower speed.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from . import kernels
 from .define import define
 from .fitting import INPUTS
 from .packed import Packed, kept, trees_and_tables
-from .patches import Geometry, patch_columns
+from .patches import Geometry, looked_at, patch_columns
 from .soft import hard_encode
 from .tables import averaging
 
@@ -76,6 +78,12 @@ def torch_scan(
     return total.float() * (scale * group) + (offset - scale * bias)
 
 
+def _gathered(rows: Tensor, packed: Packed, accumulate: str, upcast_every: int) -> Tensor:
+    """Encode and scan by operators of torch alone, on any device."""
+    codes = hard_encode(rows, packed.split_dims, packed.thresholds)
+    return torch_scan(codes, packed.luts, packed.scale, packed.offset, accumulate, upcast_every)
+
+
 def _multiply(
     rows: Tensor,  # (N, U), any strides
     packed: Packed,
@@ -84,8 +92,7 @@ def _multiply(
 ) -> Tensor:
     """Encode and scan: (N, M) float32, by the compiled kernels where they can reach."""
     if rows.device.type != "cpu":
-        codes = hard_encode(rows, packed.split_dims, packed.thresholds)
-        return torch_scan(codes, packed.luts, packed.scale, packed.offset, accumulate, upcast_every)
+        return _gathered(rows, packed, accumulate, upcast_every)
     out = torch.empty(rows.shape[0], packed.outputs)
     bits, bfloat16 = _bits(rows)
     kernels.multiply(
@@ -182,9 +189,6 @@ torch.library.register_autograd("hasten::maddness_conv2d", _refuse_gradient(9), 
 def _check_call(call: str, x: Tensor) -> None:
     if x.dtype not in INPUTS:
         raise refuse_type(call, "a float32, bfloat16 or float16 input", x, "Cast it: x.float().")
-    if torch.onnx.is_in_onnx_export():
-        fix = "Use torch.export, or export the model before it is frozen tables (mode 'exact')."
-        raise RuntimeError(f"{call}: expected an export that keeps custom operators, got ONNX, which has none. {fix}")
 
 
 def maddness_linear(
@@ -207,7 +211,7 @@ def maddness_linear(
     Raises:
         TypeError: another dtype.
         ValueError: a split dimension outside of `x`.
-        RuntimeError: under ONNX export; in the backward pass.
+        RuntimeError: in the backward pass.
 
     Source: arXiv:2106.10860.
 
@@ -218,6 +222,9 @@ def maddness_linear(
     [[1.0], [16.0]]
     """
     _check_call("maddness_linear", x)
+    if torch.onnx.is_in_onnx_export():
+        out = _gathered(x.reshape(-1, x.shape[-1]).float(), packed, accumulate, upcast_every)
+        return out.to(x.dtype).view(*x.shape[:-1], packed.outputs)
     return cast(Tensor, torch.ops.hasten.maddness_linear(x, *packed, accumulate, upcast_every))
 
 
@@ -241,7 +248,7 @@ def maddness_conv2d(
     Raises:
         TypeError: another dtype.
         ValueError: a split dimension outside of a patch.
-        RuntimeError: under ONNX export; in the backward pass.
+        RuntimeError: in the backward pass.
 
     >>> dims, thresholds = torch.zeros(1, 4, dtype=torch.int32), torch.zeros(1, 15)
     >>> luts = torch.arange(16, dtype=torch.uint8).view(1, 1, 16)
@@ -250,6 +257,10 @@ def maddness_conv2d(
     [[[[1.0, 16.0]]]]
     """
     _check_call("maddness_conv2d", x)
+    if torch.onnx.is_in_onnx_export():
+        rows, local = looked_at(x, packed.split_dims, geometry)
+        out = _gathered(rows, packed._replace(split_dims=local), accumulate, upcast_every).to(x.dtype)
+        return out.view(x.shape[0], *geometry.size(x.shape[2], x.shape[3]), packed.outputs).permute(0, 3, 1, 2)
     if geometry.padding_mode != "constant":
         x, geometry = geometry.pad(x), geometry.unpadded()
     out = torch.ops.hasten.maddness_conv2d(x, *packed, geometry.numbers(), accumulate, upcast_every)

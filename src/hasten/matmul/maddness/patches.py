@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..._core.checks import refuse, refuse_type
 
-__all__ = ["Geometry", "geometry_of", "patch_columns", "patch_rows"]
+__all__ = ["Geometry", "geometry_of", "looked_at", "patch_columns", "patch_rows"]
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,31 @@ def patch_columns(
         ends = i + down * (rows[0] - 1) + 1, j + right * (rows[1] - 1) + 1
         target.copy_(x[:, channel, i : ends[0] : down, j : ends[1] : right])
     return out.flatten(1)
+
+
+def looked_at(
+    x: Tensor,  # (batch, channels, height, width), without its border
+    split_dims: Tensor,  # (C, L)
+    geometry: Geometry,
+) -> tuple[Tensor, Tensor]:
+    """The columns that trees look at, as they look at them, of the whole row matrix, which is made.
+
+    Args:
+        x: input.
+        split_dims: of the trees.
+        geometry: of the convolution.
+
+    Returns:
+        (batch * height * width, C L) float32, and the split dimensions as places among these columns.
+
+    >>> rows, dims = looked_at(torch.arange(9.0).view(1, 1, 3, 3), torch.tensor([[3, 0]]), Geometry((2, 2)))
+    >>> rows.tolist(), dims.tolist()
+    ([[4.0, 0.0], [5.0, 1.0], [7.0, 3.0], [8.0, 4.0]], [[0, 1]])
+    """
+    g = geometry
+    patches = F.unfold(g.pad(x.float()), g.kernel, dilation=g.dilation, stride=g.stride)  # (batch, D, places)
+    rows = patches.index_select(1, split_dims.flatten()).transpose(1, 2).flatten(0, 1)
+    return rows, torch.arange(rows.shape[1], device=x.device).view(split_dims.shape)
 
 
 def patch_rows(
