@@ -96,8 +96,8 @@ def maddness_arms(rows: Rows, settings: list[dict[str, Any]]) -> list[Arm]:
         model = Maddness(**setting).fit(rows.train, rows.factor)
         how = model.accumulate, model.upcast_every
         name = f"maddness {model.ncodebooks} {model.leaves}" + (" avg" if model.accumulate == "avg" else "")
-        if setting.get("split_metric"):
-            name += f" {setting['split_metric']}"
+        if "split_lines" in setting:
+            name += f" {setting['split_lines']} lines"
         for layout, x in (("row", rows.test), ("col", by_columns)):
             out = np.empty((len(x), rows.factor.shape[1]), np.float32, order="C" if layout == "row" else "F")
 
@@ -137,6 +137,7 @@ def speed(rows: Rows, arguments: argparse.Namespace) -> None:
     exact = rows.test.astype(np.float64) @ rows.factor.astype(np.float64)
     settings = [{"ncodebooks": c} for c in (8, 16, 32, 64)]
     settings += [{"ncodebooks": 16, "accumulate": "avg"}, {"ncodebooks": 16, "leaves": 64}]
+    settings += [{"ncodebooks": 16, "split_lines": 8}]
     arms = dense_arms(rows) + maddness_arms(rows, settings) + (other_arms(rows) if arguments.all else [])
     for arm in arms:
         found = arm.run()
@@ -173,6 +174,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
         for c, k in ((4, 16), (8, 16), (16, 16), (32, 16), (64, 16), (8, 64), (16, 64), (32, 32)):
             both = ("input", "output")
             methods += [(f"maddness {c} {k} {metric}", Maddness(c, leaves=k, split_metric=metric)) for metric in both]
+        methods += [(f"maddness 16 16 output {n} lines", Maddness(16, split_lines=n)) for n in (16, 8, 4)]
         for c in (4, 16, 32, 64):
             methods.append((f"maddness {c} 16 input avg", Maddness(c, accumulate="avg", split_metric="input")))
             methods.append((f"maddness {c} 16 input no ridge", Maddness(c, dense=False, split_metric="input")))

@@ -201,7 +201,9 @@ def test_a_method_that_gives_up_keeps_what_it_had(failing, monkeypatch):
     assert vars(model) == before
 
 
-BAD_WEIGHTS = ([1.0, 2.0], [1.0, -1.0, 1.0, 1.0], [0.0] * 4, [np.nan] * 4, [[1.0] * 4])
+BAD_WEIGHTS = (
+    [1.0, 2.0], [1.0, -1.0, 1.0, 1.0], [0.0] * 4, [np.nan] * 4, [[1.0] * 4], [1e31] * 4, [1.0, 1.0, 0.0, 1e-31],
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("weight", BAD_WEIGHTS, ids=str)

@@ -89,6 +89,14 @@ def test_weights_of_zero_are_rows_left_out() -> None:
         assert method.inertia_ < np.square(A).sum()
 
 
+@pytest.mark.parametrize("method", [PQ(4, leaves=8), OPQ(4, leaves=8), Bolt(4)], ids=repr)
+def test_small_rows_are_as_good_as_others(method: PQ) -> None:
+    rows = np.random.default_rng(0).standard_normal((300, 16), dtype=np.float32)
+    factor = np.eye(16, 3, dtype=np.float32)
+    scores = [method.fit(rows * np.float32(s), factor).score(rows * np.float32(s), factor) for s in (1, 2.0**-100)]
+    assert scores[0] == pytest.approx(scores[1])
+
+
 def test_values_whose_squares_are_no_numbers_are_refused() -> None:
     for method in (PQ(2, leaves=4), OPQ(2, leaves=4), Bolt(2)):
         with pytest.raises(ValueError, match=r"A of magnitude at most 1e\+15, got .* Scale A down"):

@@ -167,7 +167,7 @@ def as_factor(call: str, name: str, value: Any, rows: int | None = None) -> np.n
 
 
 def as_sample_weight(call: str, value: Any, rows: int) -> np.ndarray | None:
-    """`value` as a weight for each row: (rows,) float64, at least 0, not all 0; None stays None."""
+    """`value` as a weight for each row: (rows,) float64, 0 or from 1e-30 to 1e30, not all 0; None stays None."""
     if value is None:
         return None
     array = _as_array(call, "sample_weight", value)
@@ -177,7 +177,11 @@ def as_sample_weight(call: str, value: Any, rows: int) -> np.ndarray | None:
     check(array.shape == (rows,), call, f"sample_weight of shape ({rows},)", array, fix)
     good = bool(np.isfinite(array).all()) and bool((array >= 0).all()) and bool((array > 0).any())
     check(good, call, "sample_weight of at least 0, finite and not all 0", "another", "Leave out rows of no weight.")
-    return array.astype(np.float64)
+    weight = array.astype(np.float64)
+    least, most = float(weight[weight > 0].min()), float(weight.max())
+    fix = "Scale them, and pass 0 for rows that shall not count."
+    check(least >= 1e-30 and most <= 1e30, call, "sample_weight of 0 or from 1e-30 to 1e30", (least, most), fix)
+    return weight
 
 
 class ApproxMatmul:
@@ -240,7 +244,7 @@ class ApproxMatmul:
         Args:
             A: (N, D), N at least 1, float32, float16, bfloat16 (a tensor), int8 or uint8; finite.
             B: (D, M), of a float dtype, finite; None: `set_B` comes later.
-            sample_weight: (N,), at least 0; a row of weight 2 counts as two rows. None: all 1.
+            sample_weight: (N,), 0 or from 1e-30 to 1e30; a row of weight 2 counts as two rows. None: all 1.
 
         Returns:
             self.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Clusters", "biases", "inertia", "kmeans", "nearest", "seeds"]
+__all__ = ["Clusters", "biases", "exponent", "inertia", "kmeans", "nearest", "seeds"]
 
 _ROWS = 4096  # rows whose distances are held at once
 
@@ -31,7 +31,8 @@ def biases(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Directions (d, K) and biases (K,), float32: the nearest centroid to x has the largest `x @ directions + bias`.
 
     `|x - p|^2 = |x|^2 - 2 x'p + |p|^2`, and |x|^2 is the same for all p. So is `x' m` with m the mean of the centroids,
-    which is taken away too: data far from 0 would lose their differences to rounding.
+    which is taken away too: data far from 0 would lose their differences to rounding. All is divided by a power of two
+    near the size of the centroids, or scores of small rows, which are squares, would be too small for float32.
 
     >>> directions, bias = biases(np.array([[99.0], [101.0]], np.float32))
     >>> directions, bias
@@ -41,7 +42,19 @@ def biases(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bias = -(wide**2).sum(axis=1) / 2
     mean = wide.mean(axis=0)
     bias += (mean @ mean) / 2  # the same for all: small numbers keep more digits
-    return np.ascontiguousarray((wide - mean).T, np.float32), bias.astype(np.float32)
+    directions = (wide - mean).T
+    size = exponent(directions)
+    return np.ascontiguousarray(np.ldexp(directions, -size), np.float32), np.ldexp(bias, -size).astype(np.float32)
+
+
+def exponent(values: np.ndarray) -> int:
+    """That of the power of two next below the largest magnitude; 0 for zeros.
+
+    >>> exponent(np.array([-3.0, 1.0])), exponent(np.array([0.25])), exponent(np.zeros(2))
+    (1, -2, 0)
+    """
+    largest = float(np.abs(values).max())
+    return int(np.frexp(largest)[1]) - 1 if largest else 0
 
 
 def nearest(x: np.ndarray, directions: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -104,6 +117,7 @@ def seeds(x: np.ndarray, k: int, weight: np.ndarray, rng: np.random.Generator) -
     [0.0, 5.0]
     """
     centred = x - x.mean(axis=0, dtype=np.float64).astype(np.float32)  # small numbers keep more digits
+    centred = np.ldexp(centred, -exponent(centred))  # and have squares
     norms = np.einsum("nd,nd->n", centred, centred)
     equal = np.float32(x.shape[1] + 8) * np.finfo(np.float32).eps
 

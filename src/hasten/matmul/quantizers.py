@@ -22,7 +22,7 @@ import numpy as np
 from .._core.checks import check, whole
 from .base import ApproxMatmul, Cost, Encoded
 from .exact import factor32, product, rows32
-from .kmeans import Clusters, biases, kmeans, nearest
+from .kmeans import Clusters, biases, exponent, kmeans, nearest
 from .projections import leading, moments
 
 __all__ = ["OPQ", "PQ", "Bolt", "ClippedTables", "clip_tables", "reconstruct", "rotate_by_variance", "subspaces"]
@@ -269,7 +269,8 @@ class OPQ(PQ):
         self, rows: np.ndarray, R: np.ndarray, found: list[Clusters], weight: np.ndarray | None
     ) -> tuple[np.ndarray, list[Clusters]]:
         """Rotation and prototypes in turn, until a turn does not lower the error."""
-        weighted = rows.T if weight is None else rows.T * weight
+        weighted = np.ldexp(rows, -exponent(rows)).T  # so that products with Y fit in float32
+        weighted = weighted if weight is None else weighted * (weight / weight.max())
         parts = subspaces(rows.shape[1], self.ncodebooks)
         unused = np.random.default_rng(0)  # nothing is drawn: each search starts from what the last one found
         for _ in range(ROTATION_ROUNDS):

@@ -204,6 +204,15 @@ def test_rows_in_parts(options):
     assert streamed.score(TEST, B) > 0.8
 
 
+@pytest.mark.parametrize("options", [{}, {"dense": False}])
+def test_arguments_that_change_after_fit_wait_for_the_next_fit(options):
+    model = Maddness(6, **options).fit(TRAIN[:700], B)
+    changed = copy.copy(model).set_params(dense=not model.dense, ridge=100.0, n_candidates=1)
+    assert (changed.partial_fit(TRAIN[700:], B).prototypes_ == model.partial_fit(TRAIN[700:], B).prototypes_).all()
+    assert changed.ridge_ == (1.0 if model.dense else np.inf)
+    assert changed.fit(TRAIN, B).ridge_ == (100.0 if changed.dense else np.inf)
+
+
 def test_parts_need_trees_and_then_a_factor():
     with pytest.raises(NotFittedError, match="Maddness.partial_fit: expected an estimator that has learned"):
         Maddness(2).partial_fit(TRAIN)
@@ -320,6 +329,20 @@ def test_arguments_that_do_not_go_together():
         Maddness(4, split_metric="output").fit(TRAIN)
     with pytest.raises(ValueError, match="at least 5 rows"):
         Maddness(4, ridge="cv").fit(TRAIN[:4])
+
+
+def test_the_size_of_rows_does_not_matter():
+    wide = np.random.default_rng(1).standard_normal((D, 20)).astype(np.float32)
+    expected = Maddness(6).fit(TRAIN, wide).score(TEST, wide)
+    for size in (2.0**-100, 2.0**110):
+        rows = TRAIN * np.float32(size)
+        assert Maddness(6).fit(rows, wide / size).score(TEST * np.float32(size), wide / size) == pytest.approx(expected)
+
+
+def test_a_ridge_that_is_lost_beside_the_rows_is_refused():
+    for options, weight in (({"ridge": 1e-15}, 1.0), ({}, 1e18), ({"ridge": "cv"}, 1e18)):
+        with pytest.raises(ValueError, match="Maddness: expected a ridge of at least"):
+            Maddness(4, **options).fit(TRAIN, B, sample_weight=np.full(len(TRAIN), weight))
 
 
 def test_products_beyond_float32_are_refused():

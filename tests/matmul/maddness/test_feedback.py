@@ -55,6 +55,25 @@ def test_leading_directions_hold_most_of_the_product():
     assert (leading(A, B, np.ones(500), 0) == found).all()
 
 
+@pytest.mark.parametrize("size", [1e-38, 1e-20, 1e20, 1e38])
+def test_leading_directions_of_large_and_small_numbers(size):
+    generator = np.random.default_rng(0)
+    A, B = generator.standard_normal((50, 20)).astype(np.float32), generator.standard_normal((20, 18))
+    expected = leading(A, B, np.ones(50), 0)
+    for weight in (np.ones(50), np.full(50, 1e30)):
+        found = leading(A / np.abs(A).max() * np.float32(size), B / size, weight, 0)
+        np.testing.assert_allclose(found @ found.T * size**2, expected @ expected.T, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("weight", [1e-30, 1e18, 1e30])
+def test_heavy_and_light_rows(weight):
+    generator = np.random.default_rng(0)
+    feedback = Feedback(np.full(60, weight), 16)
+    for _ in range(3):
+        feedback.add(generator.standard_normal((60, 2)), generator.integers(0, 16, 60).astype(np.uint8))
+    assert np.isfinite(feedback.error).all()
+
+
 def test_few_outputs_are_all_leading():
     B = np.random.default_rng(0).standard_normal((5, DIRECTIONS)).astype(np.float32)
     assert (leading(np.ones((3, 5), np.float32), B, np.ones(3), 0) == B).all()

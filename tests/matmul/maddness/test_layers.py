@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hasten.matmul import Maddness
-from hasten.matmul.maddness import soft
+from hasten.matmul.maddness import packed, soft
 from hasten.matmul.maddness.layers import MODES, MaddnessConv2d, MaddnessLinear
 from hasten.matmul.maddness.operators import maddness_conv2d, maddness_linear, torch_scan
 
@@ -129,6 +129,39 @@ def test_a_frozen_layer_sees_a_change_of_its_state():
     with torch.inference_mode():
         assert torch.equal(copy.deepcopy(made)(x), other(x))
         assert torch.equal(made(x), other(x))
+
+
+def test_a_write_that_torch_does_not_count_is_seen_after_a_refresh():
+    made, other, x = layer(), layer(ridge=100.0), rows(20)
+    before = made(x)
+    made.luts.data.copy_(other.luts)
+    made.thresholds.data.zero_()
+    assert torch.equal(made(x), before)
+    assert made.refresh() is made
+    fresh = copy.deepcopy(made)
+    assert torch.equal(made(x), fresh(x))
+    assert not torch.equal(made(x), before)
+    assert layer("finetune").refresh().mode == "finetune"
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_a_layer_made_in_inference_mode_is_like_any_other(kind, monkeypatch):
+    expected = layer() if kind == "linear" else conv()[1]
+    x = rows(20) if kind == "linear" else conv()[2]
+    with torch.inference_mode():
+        made = layer() if kind == "linear" else conv()[1]
+        assert torch.equal(made(x), expected(x))
+    assert not any(tensor.is_inference() for tensor in made._packed())
+    monkeypatch.setattr(packed, "Tables", None)  # nothing is read anew
+    assert torch.equal(made(x), expected(x))
+    monkeypatch.undo()
+    with torch.inference_mode():
+        made.finetune_mode()
+    made(x).sum().backward()
+    assert made.tables.grad is not None
+    with torch.inference_mode():
+        made.freeze()
+        assert not made.luts.is_inference()
 
 
 def test_the_original_splits_are_a_choice():
@@ -379,17 +412,36 @@ def test_the_operators_are_well_behaved():
     )
     _, frozen, images = conv(padding=1)
     g = frozen.geometry
-    arguments = (images, *frozen._packed(), *map(list, (g.kernel, g.stride, g.dilation, g.padding)), "exact", 16)
+    arguments = (images, *frozen._packed(), g.numbers(), "exact", 16)
     torch.library.opcheck(
         torch.ops.hasten.maddness_conv2d.default, arguments, test_utils=("test_schema", "test_faketensor")
     )
 
 
-def test_onnx_is_refused(monkeypatch):
+@pytest.mark.parametrize("options", [{}, {"accumulate": "avg", "upcast_every": 2}])
+def test_onnx_is_given_gathers_of_the_same_numbers(options, monkeypatch):
+    made, x = layer(**options), rows(20)
+    _, frozen, images = conv(padding=1, stride=2)
+    expected = [made(x[0]), made(x), made(x.bfloat16().view(4, 5, 12)), frozen(images)]
     monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
-    with pytest.raises(RuntimeError, match="got ONNX, which has none"):
-        layer()(rows(2))
-    assert layer("exact")(rows(2)).shape == (2, 5)
+    monkeypatch.setattr(torch.ops.hasten, "maddness_linear", None)
+    monkeypatch.setattr(torch.ops.hasten, "maddness_conv2d", None)
+    found = [made(x[0]), made(x), made(x.bfloat16().view(4, 5, 12)), frozen(images)]
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_exported_onnx_computes_the_same(kind, tmp_path):
+    pytest.importorskip("onnxscript", reason="optional: torch.onnx needs it")
+    evaluator = pytest.importorskip("onnx.reference", reason="optional").ReferenceEvaluator
+    made, x = (layer(), rows(7)) if kind == "linear" else conv(padding=1)[1:]
+    batch = {"x": {0: torch.export.Dim("batch", min=1, max=512)}}
+    torch.onnx.export(made, (x[:3],), tmp_path / "layer.onnx", dynamo=True, dynamic_shapes=batch)
+    (found,) = evaluator(str(tmp_path / "layer.onnx")).run(None, {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), made(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate": "avg"}, {"accumulate": "avg", "upcast_every": 4}])
@@ -476,11 +528,11 @@ def test_operators_cast_nothing_silently():
     made, (_, image_layer, images) = layer(), conv()
     for dtype in (torch.float64, torch.int8):
         with pytest.raises(TypeError, match=r"maddness_linear: expected a float32, bfloat16 or float16 input"):
-            maddness_linear(rows().to(dtype), *made._packed())
+            maddness_linear(rows().to(dtype), made._packed())
         with pytest.raises(TypeError, match=r"maddness_conv2d: expected a float32, bfloat16 or float16 input"):
-            maddness_conv2d(images.to(dtype), *image_layer._packed(), image_layer.geometry)
+            maddness_conv2d(images.to(dtype), image_layer._packed(), image_layer.geometry)
     with pytest.raises(ValueError, match=r"rows \(N, D\) with column"):
-        maddness_linear(rows()[:, :2], *made._packed())
+        maddness_linear(rows()[:, :2], made._packed())
 
 
 def test_bad_arguments_of_the_constructor():

@@ -7,8 +7,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from hasten.matmul.maddness import measuring
+from hasten._native import ext
+from hasten.matmul.maddness import kernels, measuring
 from hasten.matmul.maddness.measuring import forget, interleave, measure, measure_conv2d
 from hasten.matmul.maddness.patches import Geometry
 
@@ -57,11 +59,65 @@ def test_many_rows_are_scaled_up(monkeypatch):
     assert measure_conv2d((8, 3, 66, 66), 4, Geometry((3, 3)), 3).tables == 8.0
 
 
-@pytest.mark.parametrize("padding", [(1, 1, 1, 1), (1, 0, 2, 0), (0, 0, 0, 0)])
-def test_a_convolution_is_measured(padding):
-    timing = measure_conv2d((2, 3, 8, 8), 4, Geometry((3, 3), padding=padding), 3, 32, torch.bfloat16)
-    assert set(timing.dense) == {"float32", "bfloat16"}
+GEOMETRIES = [
+    Geometry((3, 3), padding=(1, 1, 1, 1)),
+    Geometry((3, 2), (2, 1), (1, 2), padding=(1, 0, 2, 0)),
+    Geometry((3, 3)),
+    Geometry((3, 3), padding=(1, 1, 1, 1), padding_mode="reflect"),
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_a_convolution_is_measured(geometry):
+    timing = measure_conv2d((2, 3, 8, 8), 4, geometry, 3, 32, torch.bfloat16)
+    assert {"float32", "bfloat16"} <= set(timing.dense) <= {"float32", "bfloat16", "int8"}
     assert timing.tables > 0
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_what_is_timed_in_int8_is_the_convolution(geometry):
+    product = measuring._int8_conv2d((2, 3, 8, 8), 4, geometry)
+    if product is None:
+        pytest.skip("no int8 convolution in this torch")
+    x = torch.full((2, 3, 8, 8), 100.0)
+    if geometry.padding_mode == "constant" and geometry.padding[0] != geometry.padding[1]:
+        x = F.pad(x, geometry.padding, value=100.0)  # this border is not made, but there
+        geometry = geometry.unpadded()
+    assert torch.equal(product(), measuring._convolve(x, torch.full((4, 3, *geometry.kernel), 3.0), geometry))
+
+
+@pytest.mark.skipif(kernels.ext is None, reason="no compiled kernels")
+def test_compiled_kernels_are_what_is_timed(monkeypatch):
+    called = []
+
+    class Watched:
+        def __getattr__(self, name):
+            called.append(name)
+            return getattr(ext, name)
+
+    monkeypatch.setattr(kernels, "ext", Watched())
+    measure(64, 32, 16, 4)
+    assert "maddness_multiply" in called
+    measure_conv2d((1, 3, 8, 8), 4, GEOMETRIES[0], 3)
+    assert "maddness_convolve" in called
+
+
+def test_the_better_layout_counts(monkeypatch):
+    seconds = {"tables": 1.0, "float32": 3.0, "float32, channels last": 2.0, "bfloat16": 4.0}
+    seconds["bfloat16, channels last"] = 5.0
+    monkeypatch.setattr(measuring, "interleave", lambda functions: {**dict.fromkeys(functions, 9.0), **seconds})
+    dense = measure_conv2d((1, 3, 8, 8), 4, GEOMETRIES[0], 3).dense
+    assert (dense["float32"], dense["bfloat16"], dense.get("int8", 9.0)) == (2.0, 4.0, 9.0)
+
+
+def test_without_onednn_there_is_no_int8(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", refuse)
+    monkeypatch.setattr(torch.ops.onednn, "qconv_prepack", refuse)
+    assert set(measure(8, 8, 4, 2).dense) == {"float32", "bfloat16"}
+    assert set(measure_conv2d((1, 3, 8, 8), 4, GEOMETRIES[0], 3).dense) == {"float32", "bfloat16"}
 
 
 def test_bad_sizes():

@@ -13,6 +13,7 @@ from hasten.matmul.maddness import learn_trees
 from hasten.matmul.maddness.prototypes import (
     RIDGES,
     Statistics,
+    _forward,
     choose_ridge,
     leaf_means,
     reachable,
@@ -95,6 +96,40 @@ def test_a_large_ridge_leaves_the_means(learned):
     far = [np.abs(ridge_prototypes(found, means, r) - means).max() for r in (1.0, 1e3, 1e6, 1e12)]
     assert far == sorted(far, reverse=True)
     assert far[-1] < 1e-8
+
+
+def test_an_infinite_ridge_is_none(learned):
+    A, codes, columns = learned
+    found = counted(A, codes)
+    means = leaf_means(found, columns)
+    assert (ridge_prototypes(found, means, np.inf) == means).all()
+
+
+@pytest.mark.parametrize(("ridge", "weight"), [(1e-300, 1.0), (1e-12, 1.0), (1.0, 1e18)])
+def test_a_ridge_that_is_lost_beside_the_rows_is_refused(learned, ridge, weight):
+    A, codes, columns = learned
+    found = counted(A, codes, weight=np.full(len(A), weight))
+    with pytest.raises(ValueError, match=r"Maddness: expected a ridge of at least .* Pass a larger ridge"):
+        ridge_prototypes(found, leaf_means(found, columns), ridge)
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 200])
+def test_triangles_are_solved_block_by_block(size):
+    generator = np.random.default_rng(size)
+    lower = np.tril(generator.standard_normal((size, size)), -1) / size + np.eye(size)
+    right = generator.standard_normal((size, 3))
+    np.testing.assert_allclose(lower @ _forward(lower, right), right, atol=1e-12)
+
+
+def test_weights_that_were_taken_away_leave_nothing():
+    weight = np.random.default_rng(0).random(50)
+    codes, A = np.zeros((50, 1), np.uint8), np.ones((50, 2), np.float32)
+    codes[:9] = 3  # a leaf of the first rows only
+    part = counted(A[:9], codes[:9], weight=weight[:9])
+    whole = counted(A[9:], codes[9:], weight=weight[9:]).add(codes[:9][::-1], A[:9], weight[:9][::-1])
+    rest = whole.minus(part)
+    assert rest.counts[3, 3] == 0
+    assert not rest.sums[3].any()
 
 
 def test_ridge_lowers_the_error_on_its_own_rows(learned):

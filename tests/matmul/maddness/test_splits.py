@@ -62,6 +62,13 @@ def test_a_weight_is_a_number_of_rows():
     assert best_threshold(x, targets, times) == pytest.approx(repeated, rel=1e-12)
 
 
+@pytest.mark.parametrize("light", [1e-16, 1e-30])
+def test_weights_that_rounding_loses_beside_others(light):
+    x, targets = np.arange(4, dtype=np.float32), np.array([[0.0], [0.0], [1.0], [5.0]])
+    threshold, left_over = best_threshold(x, targets, np.array([1.0, 1.0, 1.0, light]))
+    assert (threshold, left_over) == (1.5, pytest.approx(0, abs=1e-14))
+
+
 def test_neighbouring_floats_are_told_apart():
     low = np.float32(1)
     high = np.nextafter(low, np.float32(2))

@@ -26,11 +26,11 @@ from ..._core.surgery import Report, replace_modules
 from ..base import nmse
 from .calibration import batches_of, collect
 from .estimator import Maddness
-from .layers import MaddnessConv2d, MaddnessLinear
-from .modes import new_estimator
+from .fitting import new_estimator
+from .layers import table_layer_of
 from .planner import Budget, Candidate, Entry, Plan, as_budget, decide
 from .selection import candidates_of, find_layers, follow, pays
-from .soft import LEAVES
+from .trees import LEAVES
 
 __all__ = ["MaddnessReport", "maddnessify", "progressive"]
 
@@ -287,10 +287,8 @@ def _replace(
         assert entry.ncodebooks is not None
         assert entry.leaves is not None
         found = fitted[entry.name, entry.ncodebooks, entry.leaves]
-        if isinstance(module, nn.Conv2d):
-            return MaddnessConv2d.from_estimator(module, found.estimator, found.rows, mode=mode)
-        assert isinstance(module, nn.Linear)
-        return MaddnessLinear.from_estimator(module, found.estimator, found.rows, mode=mode)
+        assert isinstance(module, (nn.Linear, nn.Conv2d))
+        return table_layer_of(module).from_estimator(module, found.estimator, found.rows, mode=mode)
 
     done = replace_modules(model, make, surgery=call)
     return MaddnessReport(call, done.changed, str(plan), done._undo, plan)

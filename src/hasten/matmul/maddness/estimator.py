@@ -23,6 +23,7 @@ numpy_kernels.py defines every bit of encoding and scanning; compiled kernels gi
 - tables have a scale for each output and may be summed exactly; averaging stays as an option, its bias derived
   (`tables.averaging`), also for numbers of codebooks that are no powers of two;
 - `split_metric="output"`: cuts by the error of the product that is left (feedback.py);
+- `split_lines`: cuts on columns of few cache lines (lines.py);
 - sample weights, ridge by cross-validation, rows that come in parts (`partial_fit`).
 
 **What is lost.** The result depends on a row only through its codes: rows in the same leaves get the same product. That
@@ -33,6 +34,7 @@ check `score` on rows that were held out. Rounding tables to bytes adds little t
 from __future__ import annotations
 
 import dataclasses
+import math
 from os import PathLike
 from typing import Any, Self
 
@@ -40,8 +42,10 @@ import numpy as np
 
 from ..._core.checks import check, finite, near, whole
 from ..base import ApproxMatmul, Cost, NotFittedError, as_factor, as_sample_weight, as_training_rows
+from ..projections import moments
 from . import kernels
 from .feedback import leading
+from .lines import best_lines, columns_of, count_lines
 from .prototypes import Statistics, choose_ridge, leaf_means, reachable, ridge_prototypes
 from .tables import LUT_BITS, LUT_SCALES, Tables, averaging, make_tables
 from .trees import LEAVES, Trees, learn_trees, spans
@@ -70,6 +74,8 @@ class Maddness(ApproxMatmul):
         split_metric: what cuts are chosen by, "input" (the published rule: spread of A) or "output" (error of the
             product; `fit` then needs B). The latter is more exact, and stays valid for another B by `set_B`. "auto":
             "output" where `fit` gets a B.
+        split_lines: at most so many lines of a row, of 16 columns (64 bytes of float32), that trees look at. Where rows
+            lie one after the other, encoding reads no more than these. None: no limit.
         lut_bits: of a table's entries: 8, 16, or 32 (float32).
         lut_scale: "per_output" or "shared" by all outputs.
         accumulate: "exact" sums, or "avg": averages in bytes, faster on some CPUs; needs `lut_bits=8`.
@@ -84,7 +90,8 @@ class Maddness(ApproxMatmul):
         thresholds_: (C, K - 1) float32.
         prototypes_: (C, K, D) float32.
         tables_: `Tables`, once there is a B.
-        trees_, statistics_, ridge_, n_features_in_: what they are made of.
+        trees_, statistics_, n_features_in_: what they are made of.
+        ridge_: of the prototypes; infinite with `dense=False`.
 
     Raises:
         ValueError, TypeError: an argument that makes no sense.
@@ -115,6 +122,7 @@ class Maddness(ApproxMatmul):
         ridge: float | str = 1.0,
         n_candidates: int = 4,
         split_metric: str = "auto",
+        split_lines: int | None = None,
         lut_bits: int = 8,
         lut_scale: str = "per_output",
         accumulate: str = "exact",
@@ -123,7 +131,8 @@ class Maddness(ApproxMatmul):
         random_state: int = 0,
     ) -> None:
         self.ncodebooks, self.leaves, self.ridge, self.n_candidates = ncodebooks, leaves, ridge, n_candidates
-        self.split_metric, self.lut_bits, self.lut_scale = split_metric, lut_bits, lut_scale
+        self.split_metric, self.split_lines = split_metric, split_lines
+        self.lut_bits, self.lut_scale = lut_bits, lut_scale
         self.accumulate, self.upcast_every, self.dense = accumulate, upcast_every, dense
         self.random_state = random_state
         self._check_params()
@@ -144,6 +153,9 @@ class Maddness(ApproxMatmul):
             check(not isinstance(self.ridge, str), call, 'ridge to be a number or "cv"', self.ridge, fix)
             check(finite(call, "ridge", self.ridge) > 0, call, "ridge > 0", self.ridge, fix)  # type: ignore[arg-type]
         check(self.dense or self.ridge != "cv", call, 'dense=True with ridge="cv"', self.dense, "Leave out ridge.")
+        if self.split_lines is not None:
+            whole(call, "split_lines", self.split_lines, low=1)
+            check(self.dense, call, "dense=True with split_lines", self.dense, "Leave out split_lines.")
         averaging(1, self.upcast_every)
         fits = self.accumulate == "exact" or self.lut_bits == 8
         check(fits, call, 'lut_bits=8 with accumulate="avg"', self.lut_bits, 'Pass accumulate="exact".')
@@ -164,7 +176,7 @@ class Maddness(ApproxMatmul):
         factor = self._factor(A, B, weight) if aware else None
         learned = learn_trees(
             A, self.ncodebooks, self.leaves, n_candidates=self.n_candidates, weight=weight, factor=factor,
-            feedback=self.dense,
+            feedback=self.dense, columns=self._columns(A, factor, weight),
         )  # fmt: skip
         statistics = Statistics.zero(self.ncodebooks, self.leaves, A.shape[1]).add(learned.codes, A, weight)
         self.ridge_ = self._ridge(statistics, learned.codes, A, B, weight)
@@ -175,6 +187,13 @@ class Maddness(ApproxMatmul):
         assert B is not None
         return leading(A, B, np.ones(len(A)) if weight is None else weight, self.random_state) if self.dense else B
 
+    def _columns(self, A: np.ndarray, factor: np.ndarray | None, weight: np.ndarray | None) -> np.ndarray | None:
+        """Those that trees may look at, or None for no limit."""
+        if self.split_lines is None or self.split_lines >= count_lines(A.shape[1]):
+            return None
+        covariance = moments(A, weight)[1]
+        return columns_of(best_lines(covariance, factor, self.split_lines), A.shape[1])
+
     def _ridge(
         self,
         total: Statistics,
@@ -184,7 +203,7 @@ class Maddness(ApproxMatmul):
         weight: np.ndarray | None,
     ) -> float:
         if self.ridge != "cv":
-            return float(self.ridge)
+            return float(self.ridge) if self.dense else math.inf
         fold_of = np.random.default_rng(self.random_state).permutation(len(A)) % FOLDS
 
         def fold(i: int) -> Statistics:
@@ -197,14 +216,13 @@ class Maddness(ApproxMatmul):
 
     def _set_prototypes(self) -> None:
         statistics = self.statistics_
-        found = leaf_means(statistics, spans(statistics.sums.shape[1], self.trees_.ncodebooks))
-        if self.dense:
-            found = ridge_prototypes(statistics, found, self.ridge_)
+        means = leaf_means(statistics, spans(statistics.sums.shape[1], self.trees_.ncodebooks))
+        found = ridge_prototypes(statistics, means, self.ridge_)
         found = found[reachable(statistics.occurrences, statistics.leaves)]
         self.prototypes_ = found.reshape(self.trees_.ncodebooks, self.trees_.leaves, -1).astype(np.float32)
 
     def partial_fit(self, A: Any, B: Any = None, sample_weight: Any = None) -> Self:
-        """Add rows to those that the prototypes are made from; the trees and the ridge stay.
+        """Add rows to those that the prototypes are made from; the trees and the ridge (infinite: not dense) stay.
 
         Learn the trees from a part that fits in memory by `fit`, pass the rest in parts, and B with the last one: the
         prototypes are those of all rows at once with these trees.

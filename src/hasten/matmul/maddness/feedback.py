@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DIRECTIONS", "Feedback", "leading", "pair_counts"]
+from ..kmeans import exponent
+
+__all__ = ["DIRECTIONS", "LEAST_RIDGE", "Feedback", "leading", "pair_counts"]
 
 DIRECTIONS = 16  # of the product that cuts look at; 32 and 64 gained less than 0.5 % on a layer of 512 outputs
 _STEPS = 8  # of subspace iteration
+LEAST_RIDGE = 1e-12  # of the rows' weight: a smaller ridge is lost in the rounding of float64
 
 
 def pair_counts(a: np.ndarray, b: np.ndarray, leaves: int, weight: np.ndarray | None) -> np.ndarray:
@@ -34,14 +37,15 @@ class Feedback:
     Args:
         weight: (N,) float64.
         leaves: K.
-        ridge: of the fit, in rows.
+        ridge: of the fit, in rows; at least `LEAST_RIDGE` of all of them.
 
     Attributes:
         error: (N, r) float64, or 0.0 before the first codebook.
     """
 
     def __init__(self, weight: np.ndarray, leaves: int, ridge: float = 1.0) -> None:
-        self.weight, self.leaves, self.ridge = weight, leaves, ridge
+        self.weight, self.leaves = weight, leaves
+        self.ridge = max(ridge, LEAST_RIDGE * float(weight.sum()))
         self.error: np.ndarray | float = 0.0
         self._codes: list[np.ndarray] = []
         self._described: np.ndarray | float = 0.0
@@ -90,12 +94,13 @@ def leading(A: np.ndarray, B: np.ndarray, weight: np.ndarray, seed: int) -> np.n
     B = B.astype(np.float64)
     if B.shape[1] <= DIRECTIONS:
         return B
-    rows = A.astype(np.float32)
+    rows, factor = (np.ldexp(x, -exponent(x)) for x in (A.astype(np.float32), B))  # so that products fit in float32
+    weight = weight / weight.max()
     mean = np.average(rows, axis=0, weights=weight)
     V = np.random.default_rng(seed).standard_normal((B.shape[1], DIRECTIONS))
     for _ in range(_STEPS):
         V, _ = np.linalg.qr(V)
-        product = rows @ (B @ V).astype(np.float32) - mean @ (B @ V)  # (N, r)
+        product = rows @ (factor @ V).astype(np.float32) - mean @ (factor @ V)  # (N, r)
         product *= weight[:, None]
-        V = B.T @ (rows.T @ product.astype(np.float32) - np.outer(mean, product.sum(axis=0)))
+        V = factor.T @ (rows.T @ product.astype(np.float32) - np.outer(mean, product.sum(axis=0)))
     return B @ np.linalg.qr(V)[0]

@@ -13,18 +13,16 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..._core.checks import check, refuse, refuse_type, whole
-from .estimator import Maddness
-from .modes import MODES, MaddnessLayer, fit_rows, layer_options, new_estimator
+from ..._core.checks import check, refuse_type, whole
+from .fitting import fit_rows, new_estimator
+from .modes import MODES, MaddnessLayer
 from .operators import maddness_conv2d, maddness_linear
-from .patches import Geometry, geometry_of, patch_rows
+from .patches import Geometry, geometry_of, looked_at, patch_rows
 
-__all__ = ["MODES", "MaddnessConv2d", "MaddnessLayer", "MaddnessLinear"]
+__all__ = ["MODES", "MaddnessConv2d", "MaddnessLayer", "MaddnessLinear", "table_layer_of"]
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
@@ -51,9 +49,9 @@ class MaddnessLinear(MaddnessLayer):
         self.in_features, self.out_features = in_features, out_features
 
     @classmethod
-    def like(cls, linear: nn.Linear, ncodebooks: int, leaves: int = 16, **options: Any) -> Self:
-        """An empty layer of the sizes of `linear`."""
-        return cls(linear.in_features, linear.out_features, ncodebooks, leaves, **options)
+    def like(cls, dense: nn.Linear, ncodebooks: int, leaves: int = 16, **options: Any) -> Self:
+        """An empty layer of the sizes of `dense`."""
+        return cls(dense.in_features, dense.out_features, ncodebooks, leaves, **options)
 
     @classmethod
     def from_linear(
@@ -101,45 +99,16 @@ class MaddnessLinear(MaddnessLayer):
         numbers = fit_rows("MaddnessLinear.from_linear", estimator, rows, linear.weight)
         return cls.from_estimator(linear, estimator, numbers, mode=mode, round_tables=round_tables)
 
-    @classmethod
-    def from_estimator(
-        cls,
-        linear: nn.Linear,
-        estimator: Maddness,
-        rows: np.ndarray,  # (R, D)
-        *,
-        mode: str = "finetune",
-        round_tables: bool = True,
-    ) -> Self:
-        """The layer of an estimator that has been fitted to the layer's inputs already.
+    def _check_shape(self, x: Tensor) -> None:
+        fits = x.ndim > 0 and x.shape[-1] == self.columns
+        check(fits, "MaddnessLinear", f"x of shape (..., {self.columns})", x, "Check the layer before.")
 
-        Args:
-            linear: the layer.
-            estimator: fitted.
-            rows: some of its rows, float32, from which the width of the soft sign is taken.
-            mode, round_tables: as for `from_linear`.
+    def _look_up(self, x: Tensor) -> Tensor:
+        return maddness_linear(x, self._packed(), self.accumulate, self.upcast_every)
 
-        Returns:
-            The layer, in the training mode of `linear`.
-        """
-        layer = cls.like(linear, estimator.ncodebooks, estimator.leaves, **layer_options(estimator, round_tables))
-        layer._learn(estimator, rows, linear.weight.detach(), linear.bias, linear, mode)
-        return layer.train(linear.training)
-
-    def forward(
-        self,
-        x: Tensor,  # (..., D)
-    ) -> Tensor:  # (..., M)
-        """The approximate `x @ weight.T + bias`, in the dtype of `x`."""
-        if self.mode == "exact" and self.exact is not None:
-            return self.exact(x)
-        self._check_input(x)
-        if x.ndim == 0 or x.shape[-1] != self.columns:
-            raise refuse("MaddnessLinear", f"x of shape (..., {self.columns})", x, "Check the layer before.")
-        if self.mode == "frozen":
-            return maddness_linear(x, *self._packed(), self.accumulate, self.upcast_every)
+    def _soft_forward(self, x: Tensor) -> Tensor:
         out = self._soft(x.reshape(-1, self.columns).float(), self.split_dims)
-        return out.to(x.dtype).view(*x.shape[:-1], self.outputs)
+        return out.view(*x.shape[:-1], self.outputs)
 
     def extra_repr(self) -> str:
         """The layer's arguments."""
@@ -183,11 +152,11 @@ class MaddnessConv2d(MaddnessLayer):
         self.in_channels, self.out_channels, self.geometry = in_channels, out_channels, geometry
 
     @classmethod
-    def like(cls, conv: nn.Conv2d, ncodebooks: int, leaves: int = 16, **options: Any) -> Self:
-        """An empty layer of the sizes of `conv`."""
-        options |= {"ncodebooks": ncodebooks, "leaves": leaves, "padding_mode": conv.padding_mode}
-        size = (conv.in_channels, conv.out_channels, conv.kernel_size)
-        return cls(*size, conv.stride, conv.padding, conv.dilation, **options)
+    def like(cls, dense: nn.Conv2d, ncodebooks: int, leaves: int = 16, **options: Any) -> Self:
+        """An empty layer of the sizes of `dense`."""
+        options |= {"ncodebooks": ncodebooks, "leaves": leaves, "padding_mode": dense.padding_mode}
+        size = (dense.in_channels, dense.out_channels, dense.kernel_size)
+        return cls(*size, dense.stride, dense.padding, dense.dilation, **options)
 
     @classmethod
     def from_conv(
@@ -243,49 +212,29 @@ class MaddnessConv2d(MaddnessLayer):
         numbers = fit_rows("MaddnessConv2d.from_conv", estimator, rows, conv.weight.flatten(1))
         return cls.from_estimator(conv, estimator, numbers, mode=mode, round_tables=round_tables)
 
-    @classmethod
-    def from_estimator(
-        cls,
-        conv: nn.Conv2d,
-        estimator: Maddness,
-        rows: np.ndarray,  # (R, D)
-        *,
-        mode: str = "finetune",
-        round_tables: bool = True,
-    ) -> Self:
-        """The layer of an estimator that has been fitted to the layer's patches already; see `MaddnessLinear`."""
-        layer = cls.like(conv, estimator.ncodebooks, estimator.leaves, **layer_options(estimator, round_tables))
-        layer._learn(estimator, rows, conv.weight.detach().flatten(1), conv.bias, conv, mode)
-        return layer.train(conv.training)
-
     def forward(
         self,
         x: Tensor,  # (batch, channels, height, width) or without the batch
     ) -> Tensor:
         """The approximate convolution, in the dtype of `x`."""
-        if self.mode == "exact" and self.exact is not None:
-            return self.exact(x)
-        self._check_input(x)
-        if x.ndim not in (3, 4) or x.shape[-3] != self.in_channels:
-            expected = f"x of shape (batch, {self.in_channels}, height, width)"
-            raise refuse("MaddnessConv2d", expected, x, "Check the layer before.")
-        if x.ndim == 3:
-            return self.forward(x[None])[0]
-        size = self.geometry.size(x.shape[2], x.shape[3])
-        if min(size) < 1:
-            fix = "Pass larger images."
-            raise refuse("MaddnessConv2d", f"images no smaller than the kernel {self.geometry.kernel}", x, fix)
-        if self.mode == "frozen":
-            return maddness_conv2d(x, *self._packed(), self.geometry, self.accumulate, self.upcast_every)
-        g = self.geometry
-        patches = F.unfold(
-            g.pad(x.float()), g.kernel, dilation=g.dilation, stride=g.stride
-        )  # (batch, D, height * width)
+        return super().forward(x[None])[0] if x.ndim == 3 else super().forward(x)
+
+    def _check_shape(self, x: Tensor) -> None:
+        expected = f"x of shape (batch, {self.in_channels}, height, width)"
+        fits = x.ndim == 4 and x.shape[1] == self.in_channels
+        check(fits, "MaddnessConv2d", expected, x, "Check the layer before.")
+        fits = min(self.geometry.size(x.shape[2], x.shape[3])) > 0
+        expected = f"images no smaller than the kernel {self.geometry.kernel}"
+        check(fits, "MaddnessConv2d", expected, x, "Pass larger images.")
+
+    def _look_up(self, x: Tensor) -> Tensor:
+        return maddness_conv2d(x, self._packed(), self.geometry, self.accumulate, self.upcast_every)
+
+    def _soft_forward(self, x: Tensor) -> Tensor:
         # Only the columns that a tree looks at are kept for the backward pass.
-        rows = patches[:, self.split_dims.long().flatten()].transpose(1, 2).flatten(0, 1)
-        local = torch.arange(rows.shape[1], device=x.device).view(self.split_dims.shape)
-        out = self._soft(rows, local).view(x.shape[0], *size, self.outputs)
-        return out.permute(0, 3, 1, 2).contiguous().to(x.dtype)
+        out = self._soft(*looked_at(x, self.split_dims, self.geometry))
+        out = out.view(x.shape[0], *self.geometry.size(x.shape[2], x.shape[3]), self.outputs)
+        return out.permute(0, 3, 1, 2).contiguous()
 
     def extra_repr(self) -> str:
         """The layer's arguments."""
@@ -295,3 +244,12 @@ class MaddnessConv2d(MaddnessLayer):
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.geometry.kernel}"]
         parts += [f"{name}={getattr(self.geometry, name)!r}" for name in changed]
         return ", ".join([*parts, super().extra_repr()])
+
+
+def table_layer_of(dense: nn.Module) -> type[MaddnessLayer]:
+    """The class that replaces a dense layer.
+
+    >>> table_layer_of(nn.Linear(2, 2)).__name__
+    'MaddnessLinear'
+    """
+    return MaddnessConv2d if isinstance(dense, nn.Conv2d) else MaddnessLinear

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..._core.checks import check, finite, refuse
 from ..._core.surgery import NoEffectWarning, Report, replace_modules
-from .layers import MaddnessConv2d, MaddnessLinear
+from .layers import table_layer_of
 from .modes import MaddnessLayer
 from .patches import geometry_of
 
@@ -61,6 +61,7 @@ def parameter_groups(model: nn.Module, lr: float, *, thresholds: float = 0.1) ->
     Raises:
         ValueError: a rate below 0.
 
+    >>> from hasten.matmul import MaddnessLinear
     >>> layer = MaddnessLinear(16, 4, ncodebooks=4)
     >>> [(len(group["params"]), group["lr"]) for group in parameter_groups(layer, 1.0, thresholds=0.5)]
     [(2, 1.0), (2, 0.5)]
@@ -119,11 +120,9 @@ def prepare(model: nn.Module, state: Mapping[str, Tensor], **options: Any) -> Re
             return None
         codebooks, levels = state[f"{name}.split_dims"].shape
         mode = "frozen" if f"{name}.luts" in state else "finetune"
-        if isinstance(module, nn.Linear):
-            return MaddnessLinear.like(module, codebooks, 1 << levels, mode=mode, **options)
-        assert isinstance(module, nn.Conv2d)
-        geometry_of(module)  # refuses groups
-        return MaddnessConv2d.like(module, codebooks, 1 << levels, mode=mode, **options)
+        if isinstance(module, nn.Conv2d):
+            geometry_of(module)  # refuses groups
+        return table_layer_of(module).like(module, codebooks, 1 << levels, mode=mode, **options)
 
     return replace_modules(model, make, surgery="prepare").warn_if_empty("a state with tables")
 

@@ -6,7 +6,8 @@
 
 `finetune_mode()` and `freeze()` move on; `finetune_mode()` also opens a frozen layer again, from its rounded tables.
 A bias is part of the frozen offset, so it costs nothing. Trees and tables stay float32 whatever `model.to(bfloat16)`
-says (thresholds decide exactly).
+says (thresholds decide exactly). They are ordinary tensors even where a layer is made under `torch.inference_mode`, so
+that it can be trained, and its tables are read once (packed.py).
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from torch import Tensor, nn
 
 from ..._core.checks import check, near, refuse, refuse_type, whole
 from .estimator import Maddness
-from .soft import LEAVES, node_dims, soft_matmul, straight_through_tables
+from .fitting import INPUTS, spread_of, width_of
+from .fused import soft_matmul
+from .packed import Packed, forget
+from .soft import straight_through_tables
 from .tables import LUT_SCALES, Tables, averaging, make_tables
+from .trees import LEAVES
 
-__all__ = ["INPUTS", "MODES", "MaddnessLayer", "fit_rows", "layer_options", "new_estimator"]
+__all__ = ["MODES", "MaddnessLayer"]
 
 MODES = ("exact", "finetune", "frozen")
-INPUTS = (torch.float32, torch.bfloat16, torch.float16)
-WIDTH_ROWS = 4096  # rows from which the soft sign's width is taken
 
 
 class MaddnessLayer(nn.Module):
@@ -47,6 +50,7 @@ class MaddnessLayer(nn.Module):
     thresholds: Tensor
     offset: Tensor
 
+    @torch.inference_mode(mode=False)
     def __init__(
         self,
         columns: int,
@@ -85,15 +89,46 @@ class MaddnessLayer(nn.Module):
 
     # Making ----------------------------------------------------------------------------------------------------------
 
-    def _learn(
-        self, estimator: Maddness, rows: np.ndarray, weight: Tensor, bias: Tensor | None, exact: nn.Module, mode: str
-    ) -> None:
-        """Take over what `estimator` has learned from `rows`, for the product with `weight` (M, D)."""
+    @classmethod
+    def like(cls, dense: Any, ncodebooks: int, leaves: int = 16, **options: Any) -> Self:
+        """An empty layer of the sizes of `dense`."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_estimator(
+        cls,
+        dense: nn.Linear | nn.Conv2d,
+        estimator: Maddness,
+        rows: np.ndarray,  # (R, D)
+        *,
+        mode: str = "finetune",
+        round_tables: bool = True,
+    ) -> Self:
+        """The layer of an estimator that has been fitted to the layer's rows (or patches) already.
+
+        Args:
+            dense: the layer.
+            estimator: fitted.
+            rows: some of its rows, float32, from which the width of the soft sign is taken.
+            mode: "finetune", "frozen" or "exact".
+            round_tables: fine-tune with tables rounded to 8 bits in the forward pass.
+
+        Returns:
+            The table layer, in the training mode of `dense`.
+        """
+        names = ("lut_scale", "accumulate", "upcast_every")
+        options = {name: getattr(estimator, name) for name in names}
+        layer = cls.like(dense, estimator.ncodebooks, estimator.leaves, round_tables=round_tables, **options)
+        layer._learn(dense, estimator, rows, mode)
+        return layer.train(dense.training)
+
+    @torch.inference_mode(mode=False)
+    def _learn(self, dense: nn.Linear | nn.Conv2d, estimator: Maddness, rows: np.ndarray, mode: str) -> None:
+        """Take over what `estimator` has learned from `rows`, for the product with the weight of `dense`."""
         _among(type(self).__name__, "mode", mode, MODES)
-        device = weight.device
+        device, bias = dense.weight.device, dense.bias
         self.split_dims = torch.from_numpy(estimator.split_dims_.copy()).to(device)
-        factor = weight.detach().cpu().double().numpy()
-        T = np.einsum("ckd,dm->mck", estimator.prototypes_.astype(np.float64), factor.T, optimize=True)
+        T = estimator.float_tables(dense.weight.detach().flatten(1).cpu().double().numpy().T)
         thresholds = torch.from_numpy(estimator.thresholds_.copy())
         offset = torch.zeros(self.outputs) if bias is None else bias.detach().float().cpu()
         if mode == "frozen":
@@ -102,11 +137,11 @@ class MaddnessLayer(nn.Module):
             return
         # A node that passes everything left has the threshold +inf: a finite one does the same, with finite gradients.
         thresholds = thresholds.clamp(max=torch.finfo(torch.float32).max)
-        log_width = _width(rows, self.split_dims.cpu(), thresholds).log()
+        log_width = width_of(rows, self.split_dims.cpu(), thresholds).log()
         parts = (thresholds, torch.from_numpy(T).float(), log_width, offset.clone())
         self._set_trainable(*(part.to(device) for part in parts))
         if mode == "exact":
-            self.exact, self.mode = exact, "exact"
+            self.exact, self.mode = dense, "exact"
             self._train_parameters(False)
 
     def _set_trainable(self, thresholds: Tensor, tables: Tensor, log_width: Tensor, offset: Tensor) -> None:
@@ -136,6 +171,7 @@ class MaddnessLayer(nn.Module):
 
     # Modes -----------------------------------------------------------------------------------------------------------
 
+    @torch.inference_mode(mode=False)
     def finetune_mode(self) -> Self:
         """Train trees and tables from now on; the original weight, if it is still here, is dropped.
 
@@ -149,7 +185,7 @@ class MaddnessLayer(nn.Module):
             # The offset stays apart, so that freezing gives the same entries and the same offset again.
             tables = self.get_buffer("luts") * self.get_buffer("scale")[:, None, None]
             offset, thresholds = self.offset, self.thresholds.clamp(max=torch.finfo(torch.float32).max)
-            log_width = _spread(thresholds).log()
+            log_width = spread_of(thresholds).log()
             self._set_trainable(thresholds, tables, log_width, offset)
         elif self.mode == "exact":
             self._drop_exact()
@@ -157,6 +193,7 @@ class MaddnessLayer(nn.Module):
         self.mode = "finetune"
         return self
 
+    @torch.inference_mode(mode=False)
     def freeze(self) -> Self:
         """Round the tables to 8 bits and drop all that trains; evaluation only from now on.
 
@@ -171,7 +208,37 @@ class MaddnessLayer(nn.Module):
             self._set_frozen(self.thresholds, make_tables(T, 8, self.lut_scale, offset))
         return self
 
+    def refresh(self) -> Self:
+        """Read the frozen tables again, after they were written to in a way that torch does not count.
+
+        Such are writes through `.data`, through NumPy, or through another view of the same memory. Others are seen.
+
+        Returns:
+            self.
+        """
+        if self.mode == "frozen":
+            forget(self._packed())
+        return self
+
     # Computing -------------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The approximate product, in the dtype of `x`."""
+        if self.mode == "exact" and self.exact is not None:
+            return self.exact(x)
+        self._check_input(x)
+        return self._look_up(x) if self.mode == "frozen" else self._soft_forward(x).to(x.dtype)
+
+    def _check_shape(self, x: Tensor) -> None:
+        raise NotImplementedError
+
+    def _look_up(self, x: Tensor) -> Tensor:
+        """By the frozen tables."""
+        raise NotImplementedError
+
+    def _soft_forward(self, x: Tensor) -> Tensor:
+        """With gradients, in float32."""
+        raise NotImplementedError
 
     def _check_input(self, x: Tensor) -> None:
         call = type(self).__name__
@@ -180,6 +247,7 @@ class MaddnessLayer(nn.Module):
         if self.mode == "frozen" and self.training:
             fix = "Call model.eval(), or finetune_mode() on the layer to train it."
             raise RuntimeError(f"{call}: expected evaluation mode, got training mode with frozen tables. {fix}")
+        self._check_shape(x)
 
     def _soft(
         self,
@@ -193,8 +261,8 @@ class MaddnessLayer(nn.Module):
         width = self.get_parameter("log_width").exp()
         return soft_matmul(rows, split_dims, self.thresholds, tables, width) + self.offset
 
-    def _packed(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        return self.split_dims, self.thresholds, self.get_buffer("luts"), self.get_buffer("scale"), self.offset
+    def _packed(self) -> Packed:
+        return Packed(self.split_dims, self.thresholds, self.get_buffer("luts"), self.get_buffer("scale"), self.offset)
 
     # State -----------------------------------------------------------------------------------------------------------
 
@@ -234,52 +302,6 @@ class MaddnessLayer(nn.Module):
 
 _PARAMETERS = ("thresholds", "tables", "log_width", "offset")
 _MARKS = (("exact.", "exact"), ("tables", "finetune"), ("luts", "frozen"))
-
-
-def fit_rows(call: str, estimator: Maddness, rows: Tensor, matrix: Tensor) -> np.ndarray:
-    """Fit the trees to rows (R, D) in float32, and say what is wrong with them in the layer's words."""
-    if rows.dtype not in (*INPUTS, torch.float64):
-        raise refuse_type(call, "inputs of a floating-point dtype", rows, "Cast them: inputs.float().")
-    check(estimator.lut_bits == 8, call, "lut_bits=8", estimator.lut_bits, "Layers hold tables of 8 bits.")
-    check(len(rows) > 0, call, "at least one row of inputs", rows, "Pass calibration data.")
-    numbers = rows.float().cpu().numpy()
-    if not np.isfinite(numbers).all():
-        raise refuse(call, "finite inputs", "NaN or infinity", "Look for the layer before that makes them.")
-    fix = f"Pass ncodebooks of at most {numbers.shape[1]}."
-    check(estimator.ncodebooks <= numbers.shape[1], call, f"at most {numbers.shape[1]} codebooks, one for each column",
-          estimator.ncodebooks, fix)  # fmt: skip
-    estimator.fit(numbers, matrix.detach().float().cpu().numpy().T)
-    return numbers
-
-
-def new_estimator(ncodebooks: int, leaves: int, options: Mapping[str, Any]) -> Maddness:
-    """An estimator for a layer: B is known, so cuts are chosen by the product's error, unless the caller says other."""
-    given: dict[str, Any] = {"split_metric": "output", **options}
-    return Maddness(ncodebooks, leaves=leaves, **given)
-
-
-def layer_options(estimator: Maddness, round_tables: bool) -> dict[str, Any]:
-    """The arguments of a layer that an estimator decides."""
-    names = ("lut_scale", "accumulate", "upcast_every")
-    return {"round_tables": round_tables, **{name: getattr(estimator, name) for name in names}}
-
-
-def _width(rows: np.ndarray, split_dims: Tensor, thresholds: Tensor) -> Tensor:
-    """(C,) the mean distance of a value from a threshold of its codebook: where tanh bends; 1 where all are equal."""
-    sample = torch.from_numpy(rows[:: max(1, len(rows) // WIDTH_ROWS)])
-    distance = (sample[:, node_dims(split_dims)] - thresholds).abs()
-    live = (thresholds < torch.finfo(torch.float32).max).expand_as(distance)
-    width = torch.where(live, distance, 0).sum((0, 2)) / live.sum((0, 2)).clamp(min=1)
-    return torch.where(width > 0, width, torch.ones_like(width))
-
-
-def _spread(thresholds: Tensor) -> Tensor:
-    """(C,) a width from thresholds alone: their standard deviation, or 1."""
-    live = thresholds < torch.finfo(torch.float32).max
-    count = live.sum(1).clamp(min=1)
-    mean = torch.where(live, thresholds, 0).sum(1) / count
-    spread = (torch.where(live, thresholds - mean[:, None], 0).square().sum(1) / count).sqrt()
-    return torch.where(spread > 0, spread, torch.ones_like(spread))
 
 
 def _among(call: str, name: str, value: str, known: tuple[str, ...]) -> None:

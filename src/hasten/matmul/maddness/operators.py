@@ -4,25 +4,27 @@ Registered with shapes for tracing, so torch.compile and torch.export keep them 
 the compiled kernels (or their NumPy definition); elsewhere the same numbers come from gathers of torch. A backward
 pass through one raises: packed tables hold nothing to train. The error is an operator of its own, so that a graph with
 a backward pass can be traced and run forward. A process that loads an exported program must import this module first.
+
+ONNX has no such operators: exported there, a layer becomes comparisons and gathers, the same numbers at a lower speed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..._core.checks import refuse_type
 from . import kernels
-from .modes import INPUTS
-from .patches import Geometry, patch_columns
-from .soft import define, hard_encode
-from .tables import Tables, averaging
-from .trees import Trees
+from .define import define
+from .fitting import INPUTS
+from .packed import Packed, kept, trees_and_tables
+from .patches import Geometry, looked_at, patch_columns
+from .soft import hard_encode
+from .tables import averaging
 
 __all__ = ["maddness_conv2d", "maddness_linear", "torch_scan"]
 
@@ -30,13 +32,6 @@ NO_GRADIENT = (
     "MaddnessLinear/MaddnessConv2d: expected a backward pass through trainable tables, got frozen ones. "
     "Call finetune_mode() on the layer to train, or run under torch.no_grad()."
 )
-
-
-_T = TypeVar("_T")
-_MEMORY: Any = WeakTensorKeyDictionary()
-
-LAYER = "Tensor x, Tensor split_dims, Tensor thresholds, Tensor luts, Tensor scale, Tensor offset"
-GEOMETRY = "int[] kernel, int[] stride, int[] dilation, int[] padding"
 
 
 def torch_scan(
@@ -83,35 +78,47 @@ def torch_scan(
     return total.float() * (scale * group) + (offset - scale * bias)
 
 
+def _gathered(rows: Tensor, packed: Packed, accumulate: str, upcast_every: int) -> Tensor:
+    """Encode and scan by operators of torch alone, on any device."""
+    codes = hard_encode(rows, packed.split_dims, packed.thresholds)
+    return torch_scan(codes, packed.luts, packed.scale, packed.offset, accumulate, upcast_every)
+
+
 def _multiply(
     rows: Tensor,  # (N, U), any strides
-    split_dims: Tensor,
-    thresholds: Tensor,
-    luts: Tensor,
-    scale: Tensor,
-    offset: Tensor,
+    packed: Packed,
     accumulate: str,
     upcast_every: int,
 ) -> Tensor:
     """Encode and scan: (N, M) float32, by the compiled kernels where they can reach."""
     if rows.device.type != "cpu":
-        codes = hard_encode(rows, split_dims, thresholds)
-        return torch_scan(codes, luts, scale, offset, accumulate, upcast_every)
-    trees, tables = _packed(split_dims, thresholds, luts, scale, offset)
-    out = torch.empty(rows.shape[0], luts.shape[0])
+        return _gathered(rows, packed, accumulate, upcast_every)
+    out = torch.empty(rows.shape[0], packed.outputs)
     bits, bfloat16 = _bits(rows)
     kernels.multiply(
-        bits, trees, tables, accumulate, upcast_every, out.numpy(), bfloat16=bfloat16, threads=torch.get_num_threads()
-    )
+        bits, *trees_and_tables(packed), accumulate, upcast_every, out.numpy(), bfloat16=bfloat16,
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
     return out
 
 
-def _packed(
-    split_dims: Tensor, thresholds: Tensor, luts: Tensor, scale: Tensor, offset: Tensor
-) -> tuple[Trees, Tables]:
-    trees = _kept(lambda: Trees(split_dims.numpy(), thresholds.numpy()), thresholds, split_dims)
-    tables = _kept(lambda: Tables(luts.numpy(), scale.numpy(), offset.numpy()), luts, scale, offset)
-    return trees, tables
+def _convolve(x: Tensor, packed: Packed, geometry: Geometry, accumulate: str, upcast_every: int) -> Tensor:
+    """The same of patches: (batch, M, height, width) float32."""
+    size = geometry.size(x.shape[2], x.shape[3])
+    if x.device.type != "cpu":
+        columns, local = kept(lambda: _local_dims(packed.split_dims), packed.split_dims)
+        rows = patch_columns(geometry.pad(x), columns, geometry, size).t()
+        out = _multiply(rows, packed._replace(split_dims=local), accumulate, upcast_every)
+        return out.view(x.shape[0], *size, packed.outputs).permute(0, 3, 1, 2).contiguous()
+    out = torch.empty(x.shape[0], packed.outputs, *size)
+    before = geometry.padding[2], geometry.padding[0]
+    asked = kernels.Filter(geometry.kernel, geometry.stride, before, geometry.dilation, size)
+    bits, bfloat16 = _bits(x)
+    kernels.convolve(
+        bits, asked, *trees_and_tables(packed), accumulate, upcast_every, out.flatten(2).numpy(), bfloat16=bfloat16,
+        threads=torch.get_num_threads(),
+    )  # fmt: skip
+    return out
 
 
 def _bits(x: Tensor) -> tuple[np.ndarray, bool]:
@@ -120,104 +127,38 @@ def _bits(x: Tensor) -> tuple[np.ndarray, bool]:
     return (x.view(torch.int16).numpy().view(np.uint16), True) if x.dtype == torch.bfloat16 else (x.numpy(), False)
 
 
-def _kept(make: Callable[[], _T], *tensors: Tensor) -> _T:
-    """What `make` makes of these tensors: from memory while they live and are not written to."""
-    if any(t.is_inference() for t in tensors):  # nothing tells whether they were written to
-        return make()
-    stamp = tuple((t.data_ptr(), t._version) for t in tensors)
-    found = _MEMORY.get(tensors[0])
-    if found is None or found[0] != stamp:
-        found = _MEMORY[tensors[0]] = (stamp, make())
-    return found[1]
-
-
 def _local_dims(split_dims: Tensor) -> tuple[Tensor, Tensor]:
     """The columns that some tree looks at, and the split dimensions as places among them."""
     columns, places = torch.unique(split_dims, return_inverse=True)
     return columns, places.to(torch.int32)
 
 
-@define("maddness_linear", f"({LAYER}, str accumulate, int upcast_every) -> Tensor")
-def _linear(
-    x: Tensor,
-    split_dims: Tensor,
-    thresholds: Tensor,
-    luts: Tensor,
-    scale: Tensor,
-    offset: Tensor,
-    accumulate: str,
-    upcast_every: int,
-) -> Tensor:
-    rows = x.reshape(-1, x.shape[-1])
-    out = _multiply(rows, split_dims, thresholds, luts, scale, offset, accumulate, upcast_every)
-    return out.to(x.dtype).view(*x.shape[:-1], luts.shape[0])
+# What an operator takes: x, the tensors of `Packed`, (of a convolution) the numbers of its geometry, and how to sum.
+LAYER = "Tensor x, Tensor split_dims, Tensor thresholds, Tensor luts, Tensor scale, Tensor offset"
+SUM = "str accumulate, int upcast_every"
+
+
+@define("maddness_linear", f"({LAYER}, {SUM}) -> Tensor")
+def _linear(x: Tensor, *others: Any) -> Tensor:
+    packed = Packed(*others[:5])
+    out = _multiply(x.reshape(-1, x.shape[-1]), packed, *others[5:])
+    return out.to(x.dtype).view(*x.shape[:-1], packed.outputs)
 
 
 @torch.library.register_fake("hasten::maddness_linear")
-def _linear_shape(x: Tensor, split_dims: Tensor, thresholds: Tensor, luts: Tensor, *others: Any) -> Tensor:
-    return x.new_empty(*x.shape[:-1], luts.shape[0])
+def _linear_shape(x: Tensor, *others: Any) -> Tensor:
+    return x.new_empty(*x.shape[:-1], Packed(*others[:5]).outputs)
 
 
-@define("maddness_conv2d", f"({LAYER}, {GEOMETRY}, str accumulate, int upcast_every) -> Tensor")
-def _conv2d(
-    x: Tensor,
-    split_dims: Tensor,
-    thresholds: Tensor,
-    luts: Tensor,
-    scale: Tensor,
-    offset: Tensor,
-    kernel: list[int],
-    stride: list[int],
-    dilation: list[int],
-    padding: list[int],
-    accumulate: str,
-    upcast_every: int,
-) -> Tensor:
-    geometry = _geometry(kernel, stride, dilation, padding)
-    size = geometry.size(x.shape[2], x.shape[3])
-    if x.device.type == "cpu":
-        trees, tables = _packed(split_dims, thresholds, luts, scale, offset)
-        made = torch.empty(x.shape[0], luts.shape[0], *size)
-        asked = kernels.Filter(
-            geometry.kernel, geometry.stride, (geometry.padding[2], geometry.padding[0]), geometry.dilation, size
-        )
-        bits, bfloat16 = _bits(x)
-        kernels.convolve(
-            bits, asked, trees, tables, accumulate, upcast_every, made.flatten(2).numpy(), bfloat16=bfloat16,
-            threads=torch.get_num_threads(),
-        )  # fmt: skip
-        return made.to(x.dtype)
-    columns, local = _kept(lambda: _local_dims(split_dims), split_dims)
-    rows = patch_columns(geometry.pad(x), columns, geometry, size).t()
-    out = _multiply(rows, local, thresholds, luts, scale, offset, accumulate, upcast_every)
-    return out.to(x.dtype).view(x.shape[0], *size, luts.shape[0]).permute(0, 3, 1, 2).contiguous()
+@define("maddness_conv2d", f"({LAYER}, int[] geometry, {SUM}) -> Tensor")
+def _conv2d(x: Tensor, *others: Any) -> Tensor:
+    return _convolve(x, Packed(*others[:5]), Geometry.of(others[5]), *others[6:]).to(x.dtype)
 
 
 @torch.library.register_fake("hasten::maddness_conv2d")
-def _conv2d_shape(
-    x: Tensor,
-    split_dims: Tensor,
-    thresholds: Tensor,
-    luts: Tensor,
-    scale: Tensor,
-    offset: Tensor,
-    kernel: list[int],
-    stride: list[int],
-    dilation: list[int],
-    padding: list[int],
-    *others: Any,
-) -> Tensor:
-    size = _geometry(kernel, stride, dilation, padding).size(x.shape[2], x.shape[3])
-    return x.new_empty(x.shape[0], luts.shape[0], *size)
-
-
-def _geometry(kernel: list[int], stride: list[int], dilation: list[int], padding: list[int]) -> Geometry:
-    return Geometry(
-        (kernel[0], kernel[1]),
-        (stride[0], stride[1]),
-        (dilation[0], dilation[1]),
-        (padding[0], padding[1], padding[2], padding[3]),
-    )
+def _conv2d_shape(x: Tensor, *others: Any) -> Tensor:
+    size = Geometry.of(others[5]).size(x.shape[2], x.shape[3])
+    return x.new_empty(x.shape[0], Packed(*others[:5]).outputs, *size)
 
 
 @define("maddness_no_gradient", "(Tensor grad) -> Tensor")
@@ -232,7 +173,7 @@ def _no_gradient_shape(grad: Tensor) -> Tensor:
 
 def _refuse_gradient(inputs: int) -> Callable[..., tuple[Tensor | None, ...]]:
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return (torch.ops.hasten.maddness_no_gradient(grad).new_empty(ctx.shape), *[None] * (inputs - 1))
+        return torch.ops.hasten.maddness_no_gradient(grad).new_empty(ctx.shape), *[None] * (inputs - 1)
 
     return backward
 
@@ -242,24 +183,17 @@ def _keep_shape(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 torch.library.register_autograd("hasten::maddness_linear", _refuse_gradient(8), setup_context=_keep_shape)
-torch.library.register_autograd("hasten::maddness_conv2d", _refuse_gradient(12), setup_context=_keep_shape)
+torch.library.register_autograd("hasten::maddness_conv2d", _refuse_gradient(9), setup_context=_keep_shape)
 
 
 def _check_call(call: str, x: Tensor) -> None:
     if x.dtype not in INPUTS:
         raise refuse_type(call, "a float32, bfloat16 or float16 input", x, "Cast it: x.float().")
-    if torch.onnx.is_in_onnx_export():
-        fix = "Use torch.export, or export the model before it is frozen tables (mode 'exact')."
-        raise RuntimeError(f"{call}: expected an export that keeps custom operators, got ONNX, which has none. {fix}")
 
 
 def maddness_linear(
     x: Tensor,  # (..., D)
-    split_dims: Tensor,  # (C, L) int32
-    thresholds: Tensor,  # (C, K - 1) float32
-    luts: Tensor,  # (M, C, K) uint8
-    scale: Tensor,  # (M,) float32
-    offset: Tensor,  # (M,) float32
+    packed: Packed,
     accumulate: str = "exact",
     upcast_every: int = 16,
 ) -> Tensor:
@@ -267,8 +201,7 @@ def maddness_linear(
 
     Args:
         x: rows, float32, bfloat16 or float16 (widened exactly), any leading dimensions and strides.
-        split_dims, thresholds: the trees.
-        luts, scale, offset: the tables.
+        packed: the trees and tables.
         accumulate: "exact" or "avg".
         upcast_every: U of "avg".
 
@@ -278,38 +211,35 @@ def maddness_linear(
     Raises:
         TypeError: another dtype.
         ValueError: a split dimension outside of `x`.
-        RuntimeError: under ONNX export; in the backward pass.
+        RuntimeError: in the backward pass.
 
     Source: arXiv:2106.10860.
 
     >>> dims, thresholds = torch.zeros(1, 4, dtype=torch.int32), torch.zeros(1, 15)
     >>> luts = torch.arange(16, dtype=torch.uint8).view(1, 1, 16)
-    >>> maddness_linear(torch.tensor([[-1.0], [1.0]]), dims, thresholds, luts, torch.ones(1), torch.ones(1)).tolist()
+    >>> packed = Packed(dims, thresholds, luts, torch.ones(1), torch.ones(1))
+    >>> maddness_linear(torch.tensor([[-1.0], [1.0]]), packed).tolist()
     [[1.0], [16.0]]
     """
     _check_call("maddness_linear", x)
-    out = torch.ops.hasten.maddness_linear(x, split_dims, thresholds, luts, scale, offset, accumulate, upcast_every)
-    return cast(Tensor, out)
+    if torch.onnx.is_in_onnx_export():
+        out = _gathered(x.reshape(-1, x.shape[-1]).float(), packed, accumulate, upcast_every)
+        return out.to(x.dtype).view(*x.shape[:-1], packed.outputs)
+    return cast(Tensor, torch.ops.hasten.maddness_linear(x, *packed, accumulate, upcast_every))
 
 
 def maddness_conv2d(
     x: Tensor,  # (batch, channels, height, width)
-    split_dims: Tensor,  # (C, L) int32
-    thresholds: Tensor,  # (C, K - 1) float32
-    luts: Tensor,  # (M, C, K) uint8
-    scale: Tensor,  # (M,) float32
-    offset: Tensor,  # (M,) float32
+    packed: Packed,
     geometry: Geometry,
     accumulate: str = "exact",
     upcast_every: int = 16,
 ) -> Tensor:
     """Convolve by packed tables, as the operator `hasten::maddness_conv2d`; arguments as for `maddness_linear`.
 
-    Only the columns of the row matrix that some tree looks at are made, plane by plane.
-
     Args:
         x: images.
-        split_dims, thresholds, luts, scale, offset, accumulate, upcast_every: see `maddness_linear`.
+        packed, accumulate, upcast_every: see `maddness_linear`.
         geometry: of the convolution; a border other than zeros is made outside the operator.
 
     Returns:
@@ -318,20 +248,20 @@ def maddness_conv2d(
     Raises:
         TypeError: another dtype.
         ValueError: a split dimension outside of a patch.
-        RuntimeError: under ONNX export; in the backward pass.
+        RuntimeError: in the backward pass.
 
     >>> dims, thresholds = torch.zeros(1, 4, dtype=torch.int32), torch.zeros(1, 15)
     >>> luts = torch.arange(16, dtype=torch.uint8).view(1, 1, 16)
-    >>> x = torch.tensor([[[[-1.0, 1.0]]]])
-    >>> maddness_conv2d(x, dims, thresholds, luts, torch.ones(1), torch.ones(1), Geometry((1, 1))).tolist()
+    >>> packed = Packed(dims, thresholds, luts, torch.ones(1), torch.ones(1))
+    >>> maddness_conv2d(torch.tensor([[[[-1.0, 1.0]]]]), packed, Geometry((1, 1))).tolist()
     [[[[1.0, 16.0]]]]
     """
     _check_call("maddness_conv2d", x)
-    padding = list(geometry.padding)
+    if torch.onnx.is_in_onnx_export():
+        rows, local = looked_at(x, packed.split_dims, geometry)
+        out = _gathered(rows, packed._replace(split_dims=local), accumulate, upcast_every).to(x.dtype)
+        return out.view(x.shape[0], *geometry.size(x.shape[2], x.shape[3]), packed.outputs).permute(0, 3, 1, 2)
     if geometry.padding_mode != "constant":
-        x, padding = geometry.pad(x), [0, 0, 0, 0]
-    kernel, stride, dilation = list(geometry.kernel), list(geometry.stride), list(geometry.dilation)
-    out = torch.ops.hasten.maddness_conv2d(
-        x, split_dims, thresholds, luts, scale, offset, kernel, stride, dilation, padding, accumulate, upcast_every
-    )
+        x, geometry = geometry.pad(x), geometry.unpadded()
+    out = torch.ops.hasten.maddness_conv2d(x, *packed, geometry.numbers(), accumulate, upcast_every)
     return cast(Tensor, out)

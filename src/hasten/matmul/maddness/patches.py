@@ -6,7 +6,8 @@ except for training: calibration takes sampled rows, inference the columns that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from ..._core.checks import refuse, refuse_type
 
-__all__ = ["Geometry", "geometry_of", "patch_columns", "patch_rows"]
+__all__ = ["Geometry", "geometry_of", "looked_at", "patch_columns", "patch_rows"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,24 @@ class Geometry:
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     padding_mode: str = "constant"
+
+    def numbers(self) -> list[int]:
+        """As one list, for operators: kernel, stride, dilation and padding; the border is zeros."""
+        return [*self.kernel, *self.stride, *self.dilation, *self.padding]
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> Geometry:
+        """The geometry of such a list.
+
+        >>> Geometry.of(Geometry((3, 2), padding=(1, 1, 0, 0)).numbers())
+        Geometry(kernel=(3, 2), stride=(1, 1), dilation=(1, 1), padding=(1, 1, 0, 0), padding_mode='constant')
+        """
+        a, b, c, d, e, f, *padding = numbers
+        return cls((a, b), (c, d), (e, f), (padding[0], padding[1], padding[2], padding[3]))
+
+    def unpadded(self) -> Geometry:
+        """The same for images that have their border already."""
+        return replace(self, padding=(0, 0, 0, 0), padding_mode="constant")
 
     def pad(self, x: Tensor) -> Tensor:
         """`x` (batch, channels, height, width) with its border."""
@@ -106,6 +125,31 @@ def patch_columns(
         ends = i + down * (rows[0] - 1) + 1, j + right * (rows[1] - 1) + 1
         target.copy_(x[:, channel, i : ends[0] : down, j : ends[1] : right])
     return out.flatten(1)
+
+
+def looked_at(
+    x: Tensor,  # (batch, channels, height, width), without its border
+    split_dims: Tensor,  # (C, L)
+    geometry: Geometry,
+) -> tuple[Tensor, Tensor]:
+    """The columns that trees look at, as they look at them, of the whole row matrix, which is made.
+
+    Args:
+        x: input.
+        split_dims: of the trees.
+        geometry: of the convolution.
+
+    Returns:
+        (batch * height * width, C L) float32, and the split dimensions as places among these columns.
+
+    >>> rows, dims = looked_at(torch.arange(9.0).view(1, 1, 3, 3), torch.tensor([[3, 0]]), Geometry((2, 2)))
+    >>> rows.tolist(), dims.tolist()
+    ([[4.0, 0.0], [5.0, 1.0], [7.0, 3.0], [8.0, 4.0]], [[0, 1]])
+    """
+    g = geometry
+    patches = F.unfold(g.pad(x.float()), g.kernel, dilation=g.dilation, stride=g.stride)  # (batch, D, places)
+    rows = patches.index_select(1, split_dims.flatten()).transpose(1, 2).flatten(0, 1)
+    return rows, torch.arange(rows.shape[1], device=x.device).view(split_dims.shape)
 
 
 def patch_rows(

@@ -12,7 +12,8 @@ and on all columns, by ridge regression:
     P = P0 + (G'WG + ridge I)^-1 G'W (A - G P0),    where G'W (A - G P0) = sums - counts P0
 
 G has at most C (K - 1) + 1 independent columns, so it takes a ridge above 0; 1 is as much as one more row. A ridge of
-infinity gives P0. Ridge is linear in its target: the tables P @ B are the ridge regression of A @ B.
+infinity gives P0. The matrix is symmetric and positive definite, and is solved by its Cholesky factor. Ridge is linear
+in its target: the tables P @ B are the ridge regression of A @ B.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .feedback import pair_counts
+from ..._core.checks import check
+from .feedback import LEAST_RIDGE, pair_counts
 
 __all__ = ["RIDGES", "Statistics", "choose_ridge", "leaf_means", "reachable", "ridge_prototypes"]
 
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+ROUNDING = 1e-12  # of a sum of weights
+BLOCK = 64  # rows of a triangle that are solved at once
 
 
 @dataclass
@@ -77,7 +81,10 @@ class Statistics:
 
     def minus(self, other: Statistics) -> Statistics:
         """Those of the rows that `other` did not count."""
-        return Statistics(self.leaves, self.counts - other.counts, self.sums - other.sums)
+        counts, sums = self.counts - other.counts, self.sums - other.sums
+        none = np.abs(counts) <= ROUNDING * self.counts  # weights that were all taken away, but for rounding
+        counts[none], sums[np.diagonal(none)] = 0, 0
+        return Statistics(self.leaves, counts, sums)
 
     @property
     def occurrences(self) -> np.ndarray:
@@ -101,10 +108,28 @@ def ridge_prototypes(statistics: Statistics, means: np.ndarray, ridge: float) ->
     Args:
         statistics: of the rows.
         means: P0.
-        ridge: above 0, in rows.
+        ridge: above 0, in rows; infinity gives P0.
+
+    Raises:
+        ValueError: a ridge that is lost in rounding beside the number of rows.
     """
+    if np.isinf(ridge):
+        return means
+    least = LEAST_RIDGE * float(statistics.occurrences[: statistics.leaves].sum())
+    fix = "Pass a larger ridge, or smaller weights."
+    check(ridge >= least, "Maddness", f"a ridge of at least {least:g} for so many rows", ridge, fix)
     left_over = statistics.sums - statistics.counts @ means
-    return means + np.linalg.solve(statistics.counts + ridge * np.eye(len(means)), left_over)
+    root = np.linalg.cholesky(statistics.counts + ridge * np.eye(len(means)))
+    return means + _forward(root.T[::-1, ::-1], _forward(root, left_over)[::-1])[::-1]
+
+
+def _forward(lower: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The solution of a lower triangular system, block by block."""
+    found = np.empty_like(right)
+    for low in range(0, len(lower), BLOCK):
+        block = slice(low, low + BLOCK)
+        found[block] = np.linalg.solve(lower[block, block], right[block] - lower[block, :low] @ found[:low])
+    return found
 
 
 def choose_ridge(

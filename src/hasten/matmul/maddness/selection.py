@@ -16,7 +16,7 @@ from .measuring import measure, measure_conv2d
 from .modes import MaddnessLayer
 from .patches import geometry_of
 from .planner import Candidate, Entry, Plan, Timing
-from .soft import LEAVES
+from .trees import LEAVES
 
 __all__ = ["Selection", "candidates_of", "find_layers", "follow", "pays"]
 

@@ -11,33 +11,25 @@ With `h = x[dim] - threshold` at each of the `K - 1` nodes of a codebook's tree 
 `hard=False` leaves out both straight-through steps (s = tanh, E = softmax): a smooth function, whose exact gradient the
 backward pass is. All leaves get a gradient, not only those reached, so a threshold can move either way.
 
-`soft_matmul_naive` says this with autograd and holds several (N, C, K - 1) and (N, C, K) tensors until the backward
-pass. `soft_matmul` holds `x`, the parameters and one byte per row and codebook: the backward pass recomputes the rest
-for a block of rows at a time. The path matrix is never multiplied with: expanding the tree level by level takes O(K).
+Here this is said with autograd: `soft_matmul_naive` holds several (N, C, K - 1) and (N, C, K) tensors until the
+backward pass. Layers train with `fused.soft_matmul`, which does not.
 
 Source: arXiv:2106.10860 (trees and tables); the straight-through path follows arXiv:2311.10207.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..._core.checks import check, refuse, refuse_type
+from .trees import LEAVES
 
 __all__ = [
-    "hard_encode", "lookup", "node_dims", "path_matrix", "soft_assignment", "soft_matmul", "soft_matmul_naive",
+    "check_soft", "hard_encode", "lookup", "node_dims", "path_matrix", "soft_assignment", "soft_matmul_naive",
     "straight_through_tables",
 ]  # fmt: skip
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-LEAVES = (16, 32, 64)
-BLOCK = 1 << 21  # elements of a block's (rows, C, K) tensor in the backward pass: 8 MB of float32
 
 
 def path_matrix(
@@ -218,178 +210,8 @@ def soft_matmul_naive(
     >>> soft_matmul_naive(torch.tensor([[1.0]]), dims, thresholds, tables.view(1, 1, 16), torch.tensor(1.0)).tolist()
     [[15.0]]
     """
-    _check_soft("soft_matmul_naive", x, split_dims, thresholds, tables, tau)
+    check_soft("soft_matmul_naive", x, split_dims, thresholds, tables, tau)
     return torch.einsum("nck,mck->nm", soft_assignment(x, split_dims, thresholds, tau, hard), tables)
-
-
-def soft_matmul(
-    x: Tensor,  # (N, D)
-    split_dims: Tensor,  # (C, L)
-    thresholds: Tensor,  # (C, K - 1)
-    tables: Tensor,  # (M, C, K)
-    tau: Tensor,  # () or (C,)
-    hard: bool = True,
-) -> Tensor:
-    """Encode and look up with gradients for `x`, `thresholds`, `tables` and `tau`; no gradient of a gradient.
-
-    For fine-tuning only: it is slower than the product it stands for. Between the two passes it keeps its arguments and
-    one byte per row and codebook. A NaN in `x` gives finite values (it goes left) and NaN gradients.
-
-    Args:
-        x: rows, floating point, the dtype of the parameters.
-        split_dims: column of each level, integer, in [0, D).
-        thresholds: in heap order, K in {16, 32, 64}.
-        tables: entries that are summed.
-        tau: width of the soft sign, in units of `x`, above 0; one for all codebooks or one for each.
-        hard: hard choice of leaf with soft gradients; False gives the smooth function.
-
-    Returns:
-        (N, M), the dtype of `tables`.
-
-    Raises:
-        ValueError: shapes that do not fit.
-        TypeError: dtypes that differ or are not floating point.
-
-    >>> dims, thresholds, tables = torch.zeros(1, 4, dtype=torch.int32), torch.zeros(1, 15), torch.arange(16.0)
-    >>> soft_matmul(torch.tensor([[1.0]]), dims, thresholds, tables.view(1, 1, 16), torch.tensor(1.0)).tolist()
-    [[15.0]]
-
-    Source: arXiv:2106.10860, arXiv:2311.10207.
-    """
-    _check_soft("soft_matmul", x, split_dims, thresholds, tables, tau)
-    out, _ = torch.ops.hasten.maddness_soft(x, split_dims, thresholds, tables, tau, hard)
-    return out  # type: ignore[no-any-return]
-
-
-def define(name: str, schema: str) -> Callable[[_Function], _Function]:
-    """Make a function the operator `hasten::name` of this schema on every device; shapes and gradients are its own.
-
-    (torch.library.custom_op would do, but its first call loads the compiler: seconds.)
-    """
-    torch.library.define(f"hasten::{name}", schema, tags=torch.Tag.pt2_compliant_tag)
-
-    def register(function: _Function) -> _Function:
-        torch.library.impl(f"hasten::{name}", "default")(function)
-        return function
-
-    return register
-
-
-# Operators, so that a compiled graph has one node for each pass, whatever the number of blocks.
-PARTS = "Tensor x, Tensor split_dims, Tensor thresholds, Tensor tables, Tensor tau"
-
-
-@define("maddness_soft", f"({PARTS}, bool hard) -> (Tensor, Tensor)")
-def _soft(
-    x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor, hard: bool
-) -> tuple[Tensor, Tensor]:
-    """The product, and the codes (N, C) uint8 that the backward pass keeps; none of them if it is smooth."""
-    if hard:
-        codes = hard_encode(x, split_dims, thresholds)
-        return lookup(codes, tables), codes.to(torch.uint8)
-    out = tables.new_empty(x.shape[0], tables.shape[0])
-    for rows in _blocks(x.shape[0], thresholds):
-        soft = _soft_leaves(_soft_signs(x[rows], split_dims, thresholds, tau)[1])
-        out[rows] = soft.flatten(1) @ tables.flatten(1).t()
-    return out, x.new_empty(0, thresholds.shape[0], dtype=torch.uint8)
-
-
-@torch.library.register_fake("hasten::maddness_soft")
-def _soft_shape(
-    x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor, hard: bool
-) -> tuple[Tensor, Tensor]:
-    codes = x.new_empty(x.shape[0] if hard else 0, thresholds.shape[0], dtype=torch.uint8)
-    return tables.new_empty(x.shape[0], tables.shape[0]), codes
-
-
-@define(
-    "maddness_soft_backward", f"(Tensor grad, {PARTS}, Tensor codes, bool hard) -> (Tensor, Tensor, Tensor, Tensor)"
-)
-def _soft_backward(
-    grad: Tensor,  # (N, M)
-    x: Tensor,
-    split_dims: Tensor,
-    thresholds: Tensor,
-    tables: Tensor,
-    tau: Tensor,
-    codes: Tensor,
-    hard: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of `x`, `thresholds`, `tables` and `tau`, block by block."""
-    grad_x, grad_thresholds, grad_tables = (_zeros(t) for t in (x, thresholds, tables))
-    grad_tau = torch.zeros(thresholds.shape[0], dtype=tau.dtype, device=tau.device)
-    width = tau.reshape(-1, 1)
-    for rows in _blocks(x.shape[0], thresholds):
-        h, soft_sign = _soft_signs(x[rows], split_dims, thresholds, tau)
-        soft = _soft_leaves(torch.where(h > 0, 1.0, -1.0).to(h.dtype) if hard else soft_sign)
-        taken = F.one_hot(codes[rows].long(), soft.shape[-1]).to(soft.dtype) if hard else soft
-        grad_tables += (grad[rows].t() @ taken.flatten(1)).view_as(tables)
-        grad_leaf = (grad[rows] @ tables.flatten(1)).view_as(soft)
-        grad_logit = soft * (grad_leaf - (soft * grad_leaf).sum(-1, keepdim=True))
-        grad_ratio = _nodes_from_leaves(grad_logit) * (1 - soft_sign.square())  # of h / tau
-        grad_h = grad_ratio / width
-        grad_thresholds -= grad_h.sum(0)
-        grad_tau -= (grad_ratio * h).sum((0, 2)) / width.square().squeeze(1)
-        levels = [grad_h[:, :, (1 << i) - 1 : (2 << i) - 1].sum(-1) for i in range(split_dims.shape[1])]
-        grad_x[rows].index_add_(1, split_dims.long().flatten(), torch.stack(levels, -1).flatten(1))
-    return grad_x, grad_thresholds, grad_tables, grad_tau.sum() if tau.ndim == 0 else grad_tau
-
-
-@torch.library.register_fake("hasten::maddness_soft_backward")
-def _soft_backward_shape(
-    grad: Tensor, x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor, *others: object
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _zeros(x), _zeros(thresholds), _zeros(tables), _zeros(tau)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:5], output[1])
-    ctx.hard = inputs[5]
-    ctx.mark_non_differentiable(output[1])
-
-
-def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    grads = torch.ops.hasten.maddness_soft_backward(grad, *ctx.saved_tensors, ctx.hard)
-    return grads[0], None, *grads[1:], None
-
-
-torch.library.register_autograd("hasten::maddness_soft", _backward, setup_context=_keep)
-
-
-def _zeros(like: Tensor) -> Tensor:
-    return torch.zeros(like.shape, dtype=like.dtype, device=like.device)  # contiguous, as a traced graph expects
-
-
-def _blocks(rows: int, thresholds: Tensor) -> list[slice]:
-    """Slices of rows whose (rows, C, K) tensors stay small."""
-    step = max(1, BLOCK // (thresholds.shape[0] * (thresholds.shape[1] + 1)))
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
-
-
-def _soft_signs(x: Tensor, split_dims: Tensor, thresholds: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """`h` and `tanh(h / tau)`, both (N, C, K - 1)."""
-    h = x[:, node_dims(split_dims)] - thresholds
-    return h, torch.tanh(h / tau.reshape(-1, 1))
-
-
-def _soft_leaves(sign: Tensor) -> Tensor:
-    """Softmax of the leaves' logits: (N, C, K) from signs (N, C, K - 1), the tree expanded level by level."""
-    logits = sign.new_zeros(*sign.shape[:2], 1)
-    while logits.shape[-1] <= sign.shape[-1]:
-        width = logits.shape[-1]
-        level = sign[:, :, width - 1 : 2 * width - 1]
-        logits = torch.stack([logits - level, logits + level], dim=-1).flatten(2)
-    return torch.softmax(logits, dim=-1)
-
-
-def _nodes_from_leaves(grad_logit: Tensor) -> Tensor:
-    """Transpose of the expansion: (N, C, K - 1) from (N, C, K); each node gets right subtree minus left subtree."""
-    levels = []
-    while grad_logit.shape[-1] > 1:
-        left, right = grad_logit[:, :, 0::2], grad_logit[:, :, 1::2]
-        levels.append(right - left)
-        grad_logit = left + right
-    return torch.cat(levels[::-1], dim=-1)
 
 
 def _levels(leaves: int) -> int:
@@ -398,7 +220,8 @@ def _levels(leaves: int) -> int:
     return leaves.bit_length() - 1
 
 
-def _check_soft(call: str, x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor) -> None:
+def check_soft(call: str, x: Tensor, split_dims: Tensor, thresholds: Tensor, tables: Tensor, tau: Tensor) -> None:
+    """Refuse what are no arguments of a soft product, in the name of `call`."""
     if x.ndim != 2:
         raise refuse(call, "x of shape (N, D)", x, "Flatten the leading dimensions: x.flatten(0, -2).")
     if split_dims.ndim != 2 or split_dims.is_floating_point():

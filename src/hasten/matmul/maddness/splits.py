@@ -96,7 +96,9 @@ def cut_buckets(x: np.ndarray, order: np.ndarray, buckets: Buckets) -> tuple[np.
     head = _since(buckets.residual[rows], first, cuts, at)
     left = _since(buckets.weight[rows], first, cuts, at)
     whole = buckets.mass[at]
-    gain = np.einsum("nd,nd->n", head, head) * (whole / (left * (whole - left)))
+    right = whole - left  # 0 where rounding sees no weight on that side: no cut
+    inverse = np.divide(whole, left * right, out=np.zeros_like(whole), where=right > 0)
+    gain = np.einsum("nd,nd->n", head, head) * inverse
     edges = np.searchsorted(at, np.arange(count + 1))
     for bucket in np.flatnonzero(edges[1:] > edges[:-1]):
         best = edges[bucket] + int(np.argmax(gain[edges[bucket] : edges[bucket + 1]]))

@@ -4,7 +4,8 @@ A codebook is a tree of L levels. All nodes of a level look at one column, `dims
 row starts with prefix p = 0; at level l it goes to p = 2 p + (x[dims[c, l]] > threshold of node (l, p)), and the p
 after the last level is its code. Level 0 is the most significant bit. NaN compares false and so goes left.
 
-Each codebook cuts on columns of its own, a contiguous part of all. What its leaves shall describe decides the cuts:
+Each codebook has columns of its own, a contiguous part of all, and cuts on those (or on any of some columns that are
+given, lines.py). What its leaves shall describe decides the cuts:
 
     input       those columns (the published rule)
     output      that part of the product, A[:, part] @ B[part]
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -110,6 +111,7 @@ def learn_trees(
     weight: np.ndarray | None = None,
     factor: np.ndarray | None = None,
     feedback: bool = False,
+    columns: np.ndarray | None = None,
 ) -> Learned:
     """Learn a tree for each codebook, greedily, level by level, with exact best cuts.
 
@@ -121,24 +123,26 @@ def learn_trees(
         weight: (N,) float64 above 0; None: all 1.
         factor: (D, M): trees shall describe a codebook's part of `A @ factor` instead of its part of A.
         feedback: with a factor, and also what the codebooks before it got wrong.
+        columns: that any tree may look at; None: each those of its codebook.
 
-    Source: arXiv 2106.10860, section 4; `factor` and `feedback` are ours.
+    Source: arXiv 2106.10860, section 4; `factor`, `feedback` and `columns` are ours.
     """
     weight = np.ones(len(A)) if weight is None else weight
     errors = Feedback(weight, leaves) if feedback and factor is not None else None
     rank = _by_spread if factor is None else _by_slope
+    shared = None if columns is None else _Columns.of(A, columns)
     grown = []
     for span in spans(A.shape[1], ncodebooks):
-        columns = np.asfortranarray(A[:, span], dtype=np.float32)
-        part = columns.astype(np.float64)
+        own = shared or _Columns.of(A, np.arange(span.start, span.stop))
+        part = np.asfortranarray(A[:, span], dtype=np.float32).astype(np.float64)
         part -= np.average(part, axis=0, weights=weight)
         if factor is not None:
             part = part @ _shortest(factor[span].astype(np.float64), keep=feedback)
         targets = part if errors is None else part + errors.error
-        dims, *rest = grow(columns, targets, weight, leaves, lambda c, b: rank(c, b)[:n_candidates].tolist())
+        dims, *rest = grow(own, targets, weight, leaves, lambda c, b: rank(c, b)[:n_candidates].tolist())
         if errors is not None:
             errors.add(part, rest[1])
-        grown.append((dims + span.start, *rest))
+        grown.append((own.numbers[dims], *rest))
     dims, thresholds, codes, sse = (np.stack(part) for part in zip(*grown, strict=True))
     return Learned(Trees(dims.astype(np.int32), thresholds), np.ascontiguousarray(codes.T), sse)
 
@@ -151,28 +155,41 @@ def _shortest(factor: np.ndarray, keep: bool) -> np.ndarray:
     return left * singular
 
 
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """Columns that trees may look at: their numbers, values (N, d) float32, and what sorts those sorted so far."""
+
+    numbers: np.ndarray
+    values: np.ndarray
+    orders: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, A: np.ndarray, numbers: np.ndarray) -> _Columns:
+        return cls(numbers, np.asfortranarray(A[:, numbers], dtype=np.float32))
+
+
 def grow(
-    columns: np.ndarray,
+    columns: _Columns,
     targets: np.ndarray,
     weight: np.ndarray,
     leaves: int,
     candidates: Callable[[np.ndarray, Buckets], list[int]],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """One tree on `columns`, (N, d) float32, that describes `targets`, (N, r) float64.
+    """One tree on `columns` that describes `targets`, (N, r) float64.
 
     Returns:
         dims (L,), thresholds (K - 1,) float32, codes (N,) uint8, and the SSE before the first and after each level.
     """
     levels = leaves.bit_length() - 1
-    index, orders = np.zeros(len(columns), np.uint8), {}
+    values, index = columns.values, np.zeros(len(targets), np.uint8)
     dims, thresholds, sse = np.zeros(levels, np.int64), np.full(leaves - 1, np.inf, np.float32), np.zeros(levels + 1)
     for level in range(levels):
         count = 1 << level
         buckets = Buckets.of(targets, index, weight, count)
         sse[level] = buckets.sse.sum()
-        cut = best_cut(columns, candidates(columns, buckets), orders, buckets)
+        cut = best_cut(values, candidates(values, buckets), columns.orders, buckets)
         dims[level], thresholds[count - 1 : 2 * count - 1] = cut.column, cut.thresholds
-        index = 2 * index + (columns[:, cut.column] > cut.thresholds[index])
+        index = 2 * index + (values[:, cut.column] > cut.thresholds[index])
     sse[levels] = Buckets.of(targets, index, weight, leaves).sse.sum()
     return dims, thresholds, index, sse
 
