@@ -154,7 +154,8 @@ def test_options_reach_the_plan(hasten: Hasten, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pruning, "run_prune", ran)
     hasten(
         BLOBS, "--strategies", "wanda(propagate=False),channel_l2@channel", "--ratios", "1,3", "--seeds", "4",
-        "--train", "20step", "--finetune", "5step", "--rate", "0.7", "--budget", "1h", "--out", "here", "--workers", "3",
+        "--train", "20step", "--finetune", "5step", "--rate", "0.7", "--budget", "1h", "--out", "here",
+        "--workers", "3",
     )  # fmt: skip
     plan = given["plan"]
     assert plan.strategies == ("random", "wanda(propagate=False)", "channel_l2@channel")

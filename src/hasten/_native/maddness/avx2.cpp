@@ -4,6 +4,8 @@
 #if defined(HASTEN_X86)
 #include <immintrin.h>
 
+#include "encode_impl.hpp"
+#include "finish_impl.hpp"
 #include "planes_impl.hpp"
 
 namespace hasten::maddness {
@@ -59,96 +61,78 @@ INLINE Bytes average(Bytes a, Bytes b) { return {_mm256_avg_epu8(a.x, b.x)}; }
 INLINE Bytes add16(Bytes a, Bytes b) { return {_mm256_add_epi16(a.x, b.x)}; }
 INLINE Bytes high(Bytes a) { return {_mm256_srli_epi16(a.x, 8)}; }
 
-// The thresholds of the nodes of one level, by the code so far.
-template <unsigned level>
-INLINE __m256 threshold(const float* nodes, __m256i code) {
-    const auto eight = [&](std::size_t k) { return _mm256_permutevar8x32_ps(_mm256_loadu_ps(nodes + 8 * k), code); };
-    if constexpr (level == 0) return _mm256_broadcast_ss(nodes);
-    if constexpr (level <= 3) return eight(0);
-    const __m256 bit3 = _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)), bit4 = _mm256_castsi256_ps(_mm256_slli_epi32(code, 27));
-    const __m256 low = _mm256_blendv_ps(eight(0), eight(1), bit3);
-    if constexpr (level == 4) return low;
-    return _mm256_blendv_ps(low, _mm256_blendv_ps(eight(2), eight(3), bit3), bit4);
-}
+struct Rows {
+    static constexpr std::size_t kRows = 8;
+    using Codes = __m256i;
 
-template <unsigned levels, unsigned level = 0>
-INLINE __m256i descend(const float* const* columns, const float* nodes, std::size_t row, __m256i code) {
-    if constexpr (level < levels) {
-        const __m256 x = _mm256_loadu_ps(columns[level] + row), t = threshold<level>(nodes + ((1u << level) - 1), code);
-        const __m256i right = _mm256_castps_si256(_mm256_cmp_ps(x, t, _CMP_GT_OQ));  // -1
-        return descend<levels, level + 1>(columns, nodes, row, _mm256_sub_epi32(_mm256_add_epi32(code, code), right));
-    } else {
-        return code;
+    INLINE static Codes zero() { return _mm256_setzero_si256(); }
+    template <unsigned level>
+    INLINE static Codes deeper(const float* values, const float* nodes, Codes codes) {
+        const __m256 right = _mm256_cmp_ps(_mm256_loadu_ps(values), threshold<level>(nodes, codes), _CMP_GT_OQ);
+        return _mm256_sub_epi32(_mm256_add_epi32(codes, codes), _mm256_castps_si256(right));  // less -1
     }
-}
-
-// Words of 8 rows and of those half a block further on.
-template <unsigned levels>
-INLINE __m256i descend_twice(const float* const* columns, const float* nodes, std::size_t row) {
-    const __m256i zero = _mm256_setzero_si256();
-    const __m256i low = descend<levels>(columns, nodes, row, zero), high = descend<levels>(columns, nodes, row + kRows / 2, zero);
-    return _mm256_or_si256(low, _mm256_slli_epi32(high, 8));
-}
-
-template <unsigned levels>
-void encode_as(const float* const* columns, const Trees& trees, uint8_t* codes) {
-    for (std::size_t c = 0; c < trees.codebooks; ++c, codes += kRows, columns += levels) {
-        const float* const nodes = trees.thresholds + c * kNodes;
-        for (std::size_t row = 0; row < kRows / 2; row += 16) {
-            const __m256i first = descend_twice<levels>(columns, nodes, row), second = descend_twice<levels>(columns, nodes, row + 8);
-            const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(first, second), 0xd8);
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + 2 * row), words);
-        }
+    // The thresholds of the nodes of one level, by the code so far.
+    template <unsigned level>
+    INLINE static __m256 threshold(const float* nodes, Codes codes) {
+        const auto eight = [&](int k) { return _mm256_permutevar8x32_ps(_mm256_loadu_ps(nodes + 8 * k), codes); };
+        const auto bit = [&](int k) { return _mm256_castsi256_ps(_mm256_slli_epi32(codes, 31 - k)); };  // to the sign
+        if constexpr (level == 0) return _mm256_broadcast_ss(nodes);
+        if constexpr (level <= 3) return eight(0);
+        const __m256 low = _mm256_blendv_ps(eight(0), eight(1), bit(3));
+        if constexpr (level == 4) return low;
+        return _mm256_blendv_ps(low, _mm256_blendv_ps(eight(2), eight(3), bit(3)), bit(4));
     }
-}
+    INLINE static void store(const Codes (&four)[4], std::size_t, uint8_t* to) {
+        const auto words = [&](int k) { return _mm256_or_si256(four[k], _mm256_slli_epi32(four[k + 2], 8)); };
+        const __m256i in_order = _mm256_permute4x64_epi64(_mm256_packus_epi32(words(0), words(1)), 0xd8);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), in_order);
+    }
+};
 
 void encode(const float* const* columns, const Trees& trees, Layout, uint8_t* codes) {
-    if (trees.levels == 4) return encode_as<4>(columns, trees, codes);
-    if (trees.levels == 5) return encode_as<5>(columns, trees, codes);
-    return encode_as<6>(columns, trees, codes);
+    encode_planes<Rows>(columns, trees, codes);
 }
 
 void sums(const uint8_t* codes, std::size_t blocks, Layout, const Tables& tables, const Range& range, uint16_t* result) {
     sums_of_planes<Bytes>(codes, blocks, tables, range, result);
 }
 
-// Eight rows of eight outputs, turned so that the outputs of a row follow each other.
-INLINE void finish_8x8(const uint16_t* sums, __m256 scale, __m256 offset, float* out, std::ptrdiff_t row_stride) {
-    __m128i a[8], b[8];
-    for (std::size_t i = 0; i < 8; ++i) a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(sums + i * kRows));
-    for (std::size_t i = 0; i < 8; i += 2) {
-        b[i] = _mm_unpacklo_epi16(a[i], a[i + 1]);
-        b[i + 1] = _mm_unpackhi_epi16(a[i], a[i + 1]);
+// Eight rows of eight outputs.
+struct Tile {
+    static constexpr std::size_t kRows = 8, kOutputs = 8;
+    __m256 scale, offset;
+
+    INLINE Tile(const float* scales, const float* offsets)
+        : scale(_mm256_loadu_ps(scales)), offset(_mm256_loadu_ps(offsets)) {}
+    INLINE void put(__m128i sums, float* out) const {
+        const __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(sums));
+        _mm256_storeu_ps(out, _mm256_add_ps(_mm256_mul_ps(x, scale), offset));
     }
-    for (std::size_t i = 0; i < 8; i += 4) {
-        a[i] = _mm_unpacklo_epi32(b[i], b[i + 2]);
-        a[i + 1] = _mm_unpackhi_epi32(b[i], b[i + 2]);
-        a[i + 2] = _mm_unpacklo_epi32(b[i + 1], b[i + 3]);
-        a[i + 3] = _mm_unpackhi_epi32(b[i + 1], b[i + 3]);
+    INLINE void turn(const uint16_t* sums, float* out, std::ptrdiff_t row_stride) const {
+        __m128i a[8], b[8];
+        for (std::size_t i = 0; i < 8; ++i) {
+            a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(sums + i * maddness::kRows));
+        }
+        for (std::size_t i = 0; i < 8; i += 2) {
+            b[i] = _mm_unpacklo_epi16(a[i], a[i + 1]);
+            b[i + 1] = _mm_unpackhi_epi16(a[i], a[i + 1]);
+        }
+        for (std::size_t i = 0; i < 8; i += 4) {
+            a[i] = _mm_unpacklo_epi32(b[i], b[i + 2]);
+            a[i + 1] = _mm_unpackhi_epi32(b[i], b[i + 2]);
+            a[i + 2] = _mm_unpacklo_epi32(b[i + 1], b[i + 3]);
+            a[i + 3] = _mm_unpackhi_epi32(b[i + 1], b[i + 3]);
+        }
+        for (std::size_t i = 0; i < 8; ++i, out += row_stride) {
+            const __m128i left = a[i / 2], right = a[i / 2 + 4];
+            put(i % 2 ? _mm_unpackhi_epi64(left, right) : _mm_unpacklo_epi64(left, right), out);
+        }
     }
-    for (std::size_t i = 0; i < 8; ++i) {
-        const __m128i row = i % 2 ? _mm_unpackhi_epi64(a[i / 2], a[i / 2 + 4]) : _mm_unpacklo_epi64(a[i / 2], a[i / 2 + 4]);
-        const __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(row));
-        _mm256_storeu_ps(out + static_cast<std::ptrdiff_t>(i) * row_stride, _mm256_add_ps(_mm256_mul_ps(x, scale), offset));
-    }
-}
+};
 
 void finish(const uint16_t* s, std::size_t rows, std::size_t count, const float* scale, const float* offset, float* out,
             std::ptrdiff_t row_stride, std::ptrdiff_t column_stride) {
-    std::size_t m = 0;
-    if (column_stride == 1) {
-        const std::size_t whole = rows / 8 * 8;
-        for (; m + 8 <= count; m += 8) {
-            const __m256 a = _mm256_loadu_ps(scale + m), b = _mm256_loadu_ps(offset + m);
-            for (std::size_t r = 0; r < whole; r += 8) {
-                finish_8x8(s + m * kRows + r, a, b, out + m + static_cast<std::ptrdiff_t>(r) * row_stride, row_stride);
-            }
-            finish_any(s + m * kRows + whole, rows - whole, 8, scale + m, offset + m,
-                       out + m + static_cast<std::ptrdiff_t>(whole) * row_stride, row_stride, column_stride);
-        }
-    }
-    finish_any(s + m * kRows, rows, count - m, scale + m, offset + m,
-               out + static_cast<std::ptrdiff_t>(m) * column_stride, row_stride, column_stride);
+    finish_tiles<Tile>(s, rows, count, scale, offset, out, row_stride, column_stride);
 }
 
 std::size_t shuffles(std::size_t count) { return shuffles_of<Bytes>(count); }

@@ -5,6 +5,8 @@
 #if defined(HASTEN_X86)
 #include <immintrin.h>
 
+#include "encode_impl.hpp"
+#include "finish_impl.hpp"
 #include "planes_impl.hpp"
 
 namespace hasten::maddness {
@@ -89,57 +91,66 @@ INLINE Bytes average(Bytes a, Bytes b) { return {_mm512_avg_epu8(a.x, b.x)}; }
 INLINE Bytes add16(Bytes a, Bytes b) { return {_mm512_add_epi16(a.x, b.x)}; }
 INLINE Bytes high(Bytes a) { return {_mm512_srli_epi16(a.x, 8)}; }
 
-// Codes of 16 rows.
-template <unsigned levels, unsigned level = 0>
-INLINE __m512i descend(const float* const* columns, const float* nodes, std::size_t row, __m512i code) {
-    if constexpr (level < levels) {
-        const float* const at = nodes + ((1u << level) - 1);
-        __m512 t;
-        if constexpr (level == 0) t = _mm512_set1_ps(*at);
-        else if constexpr (level < 5) t = _mm512_permutexvar_ps(code, _mm512_loadu_ps(at));
-        else t = _mm512_permutex2var_ps(_mm512_loadu_ps(at), code, _mm512_loadu_ps(at + 16));
-        const __mmask16 right = _mm512_cmp_ps_mask(_mm512_loadu_ps(columns[level] + row), t, _CMP_GT_OQ);
-        const __m512i twice = _mm512_add_epi32(code, code);
-        return descend<levels, level + 1>(columns, nodes, row, _mm512_mask_add_epi32(twice, right, twice, _mm512_set1_epi32(1)));
-    } else {
-        return code;
-    }
-}
+struct Rows {
+    static constexpr std::size_t kRows = 16;
+    using Codes = __m512i;
 
-template <unsigned levels>
-void encode_planes(const float* const* columns, const Trees& trees, bool quarters, uint8_t* codes) {
-    for (std::size_t c = 0; c < trees.codebooks; ++c, codes += kRows, columns += levels) {
+    INLINE static Codes zero() { return _mm512_setzero_si512(); }
+    template <unsigned level>
+    INLINE static Codes deeper(const float* values, const float* nodes, Codes codes) {
+        const __mmask16 right = _mm512_cmp_ps_mask(_mm512_loadu_ps(values), threshold<level>(nodes, codes), _CMP_GT_OQ);
+        const __m512i twice = _mm512_add_epi32(codes, codes);
+        return _mm512_mask_add_epi32(twice, right, twice, _mm512_set1_epi32(1));
+    }
+    template <unsigned level>
+    INLINE static __m512 threshold(const float* nodes, Codes codes) {
+        if constexpr (level == 0) return _mm512_set1_ps(*nodes);
+        else if constexpr (level < 5) return _mm512_permutexvar_ps(codes, _mm512_loadu_ps(nodes));
+        else return _mm512_permutex2var_ps(_mm512_loadu_ps(nodes), codes, _mm512_loadu_ps(nodes + 16));
+    }
+    INLINE static __m512i words(const Codes (&four)[4], int k) {
+        return _mm512_or_si512(four[k], _mm512_slli_epi32(four[k + 2], 8));
+    }
+    INLINE static void store_words(__m512i first, __m512i second, uint8_t* to) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(first));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to) + 1, _mm512_cvtepi32_epi16(second));
+    }
+    INLINE static void store(const Codes (&four)[4], std::size_t, uint8_t* to) {
+        store_words(words(four, 0), words(four, 1), to);
+    }
+};
+
+#if defined(HASTEN_MADDNESS_VBMI)
+struct QuarterRows : Rows {
+    INLINE static void store(const Codes (&four)[4], std::size_t c, uint8_t* to) {
+        const __m512i quarter = _mm512_set1_epi32(0x1010 * static_cast<int>(c % 4));
+        store_words(_mm512_or_si512(words(four, 0), quarter), _mm512_or_si512(words(four, 1), quarter), to);
+    }
+};
+
+void encode_quads(const float* const* columns, const Trees& trees, uint8_t* codes) {
+    for (std::size_t c = 0; c < trees.codebooks; c += 4, codes += 4 * kRows, columns += 16) {
         const float* const nodes = trees.thresholds + c * kNodes;
-        const __m512i quarter = _mm512_set1_epi32(quarters ? 0x1010 * static_cast<int>(c % 4) : 0);
-        __m512i code[4];
-        for (std::size_t k = 0; k < 4; ++k) code[k] = descend<levels>(columns, nodes, 16 * k, _mm512_setzero_si512());
-        for (std::size_t k = 0; k < 2; ++k) {  // a row and that half a block further on are neighbours
-            const __m512i words = _mm512_or_si512(_mm512_or_si512(code[k], _mm512_slli_epi32(code[k + 2], 8)), quarter);
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + 32 * k), _mm512_cvtepi32_epi16(words));
+        for (std::size_t row = 0; row < kRows; row += Rows::kRows) {
+            __m512i four = _mm512_set1_epi32(0x30201000);
+            for (int j = 0; j < 4; ++j) {
+                const __m512i code = descend<Rows, 4>(columns + 4 * j, nodes + j * static_cast<int>(kNodes), row, Rows::zero());
+                four = _mm512_add_epi32(four, _mm512_sllv_epi32(code, _mm512_set1_epi32(8 * j)));
+            }
+            _mm512_storeu_si512(codes + 4 * row, four);
         }
     }
 }
+#endif
 
 void encode(const float* const* columns, const Trees& trees, Layout layout, uint8_t* codes) {
 #if defined(HASTEN_MADDNESS_VBMI)
-    if (layout == Layout::quads) {
-        for (std::size_t c = 0; c < trees.codebooks; c += 4, codes += 4 * kRows, columns += 16) {
-            const float* const nodes = trees.thresholds + c * kNodes;
-            for (std::size_t k = 0; k < 4; ++k) {
-                __m512i four = _mm512_set1_epi32(0x30201000);
-                for (int j = 0; j < 4; ++j) {
-                    const __m512i code = descend<4>(columns + 4 * j, nodes + j * static_cast<int>(kNodes), 16 * k, _mm512_setzero_si512());
-                    four = _mm512_add_epi32(four, _mm512_sllv_epi32(code, _mm512_set1_epi32(8 * j)));
-                }
-                _mm512_storeu_si512(codes + k * kRows, four);
-            }
-        }
-        return;
-    }
+    if (layout == Layout::quads) return encode_quads(columns, trees, codes);
+    if (layout == Layout::quarters) return encode_levels<QuarterRows, 4>(columns, trees, codes);
+#else
+    static_cast<void>(layout);
 #endif
-    if (trees.levels == 4) return encode_planes<4>(columns, trees, layout == Layout::quarters, codes);
-    if (trees.levels == 5) return encode_planes<5>(columns, trees, false, codes);
-    return encode_planes<6>(columns, trees, false, codes);
+    encode_planes<Rows>(columns, trees, codes);
 }
 
 #if defined(HASTEN_MADDNESS_VBMI)
@@ -200,22 +211,34 @@ void sums(const uint8_t* codes, std::size_t blocks, Layout layout, const Tables&
     sums_of_planes<Bytes>(codes, blocks, tables, range, result);
 }
 
-// 32 rows of 16 outputs, turned so that the outputs of a row follow each other.
-INLINE void finish_32x16(const uint16_t* sums, __m512 scale, __m512 offset, float* out, std::ptrdiff_t row_stride) {
-    __m512i a[16], b[16];
-    for (std::size_t i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(sums + i * kRows);
-    for (std::size_t i = 0; i < 16; i += 2) {
-        b[i] = _mm512_unpacklo_epi16(a[i], a[i + 1]);
-        b[i + 1] = _mm512_unpackhi_epi16(a[i], a[i + 1]);
+// 32 rows of 16 outputs.
+struct Tile {
+    static constexpr std::size_t kRows = 32, kOutputs = 16;
+    __m512 scale, offset;
+
+    INLINE Tile(const float* scales, const float* offsets)
+        : scale(_mm512_loadu_ps(scales)), offset(_mm512_loadu_ps(offsets)) {}
+    INLINE void put(__m256i sums, float* out) const {
+        const __m512 x = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums));
+        _mm512_storeu_ps(out, _mm512_add_ps(_mm512_mul_ps(x, scale), offset));
     }
-    for (std::size_t i = 0; i < 16; i += 4) {
-        for (std::size_t k = 0; k < 2; ++k) {
-            a[i + 2 * k] = _mm512_unpacklo_epi32(b[i + k], b[i + k + 2]);
-            a[i + 2 * k + 1] = _mm512_unpackhi_epi32(b[i + k], b[i + k + 2]);
+    INLINE void turn(const uint16_t* sums, float* out, std::ptrdiff_t row_stride) const {
+        __m512i a[16], b[16];
+        for (std::size_t i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(sums + i * maddness::kRows);
+        for (std::size_t i = 0; i < 16; i += 2) {
+            b[i] = _mm512_unpacklo_epi16(a[i], a[i + 1]);
+            b[i + 1] = _mm512_unpackhi_epi16(a[i], a[i + 1]);
         }
+        for (std::size_t i = 0; i < 16; i += 4) {
+            for (std::size_t k = 0; k < 2; ++k) {
+                a[i + 2 * k] = _mm512_unpacklo_epi32(b[i + k], b[i + k + 2]);
+                a[i + 2 * k + 1] = _mm512_unpackhi_epi32(b[i + k], b[i + k + 2]);
+            }
+        }
+        for (std::size_t r = 0; r < 8; ++r) put_quarters(a, r, out + static_cast<std::ptrdiff_t>(r) * row_stride, 8 * row_stride);
     }
-    // Of a half (8 outputs) and a row r of each quarter: lower and upper 64 bits of a[r / 2] and a[r / 2 + 4].
-    for (std::size_t r = 0; r < 8; ++r) {
+    // Row r of each quarter; of a half (8 outputs) it is the lower or upper 64 bits of a[r / 2] and a[r / 2 + 4].
+    INLINE void put_quarters(const __m512i (&a)[16], std::size_t r, float* out, std::ptrdiff_t stride) const {
         const auto half = [&](std::size_t h) {
             const __m512i x = a[8 * h + r / 2], y = a[8 * h + r / 2 + 4];
             return r % 2 ? _mm512_unpackhi_epi64(x, y) : _mm512_unpacklo_epi64(x, y);
@@ -223,31 +246,16 @@ INLINE void finish_32x16(const uint16_t* sums, __m512 scale, __m512 offset, floa
         const __m512i left = half(0), right = half(1);
         const __m512i one = _mm512_permutex2var_epi64(left, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), right);
         const __m512i two = _mm512_permutex2var_epi64(left, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), right);
-        const __m256i row[4] = {_mm512_castsi512_si256(one), _mm512_extracti64x4_epi64(one, 1),
-                                _mm512_castsi512_si256(two), _mm512_extracti64x4_epi64(two, 1)};
-        for (std::size_t q = 0; q < 4; ++q) {
-            const __m512 x = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(row[q]));
-            _mm512_storeu_ps(out + static_cast<std::ptrdiff_t>(8 * q + r) * row_stride, _mm512_add_ps(_mm512_mul_ps(x, scale), offset));
-        }
+        put(_mm512_castsi512_si256(one), out);
+        put(_mm512_extracti64x4_epi64(one, 1), out + stride);
+        put(_mm512_castsi512_si256(two), out + 2 * stride);
+        put(_mm512_extracti64x4_epi64(two, 1), out + 3 * stride);
     }
-}
+};
 
 void finish(const uint16_t* s, std::size_t rows, std::size_t count, const float* scale, const float* offset, float* out,
             std::ptrdiff_t row_stride, std::ptrdiff_t column_stride) {
-    std::size_t m = 0;
-    if (column_stride == 1) {
-        const std::size_t whole = rows / 32 * 32;
-        for (; m + 16 <= count; m += 16) {
-            const __m512 a = _mm512_loadu_ps(scale + m), b = _mm512_loadu_ps(offset + m);
-            for (std::size_t r = 0; r < whole; r += 32) {
-                finish_32x16(s + m * kRows + r, a, b, out + m + static_cast<std::ptrdiff_t>(r) * row_stride, row_stride);
-            }
-            finish_any(s + m * kRows + whole, rows - whole, 16, scale + m, offset + m,
-                       out + m + static_cast<std::ptrdiff_t>(whole) * row_stride, row_stride, column_stride);
-        }
-    }
-    finish_any(s + m * kRows, rows, count - m, scale + m, offset + m,
-               out + static_cast<std::ptrdiff_t>(m) * column_stride, row_stride, column_stride);
+    finish_tiles<Tile>(s, rows, count, scale, offset, out, row_stride, column_stride);
 }
 
 std::size_t shuffles(std::size_t count) { return shuffles_of<Bytes>(count); }

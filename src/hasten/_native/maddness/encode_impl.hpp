@@ -1,6 +1,6 @@
 // Codes from columns of floats, a template over a vector of rows V (avx2.cpp, avx512.hpp, neon.cpp):
-//   V::kRows; V::Codes, of so many rows; V::zero; V::store(four of them, bytes): the bytes of the first two and of the
-//   others, which are of the rows half a block further on, in turn;
+//   V::kRows; V::Codes, of so many rows; V::zero; V::store(four of them, their codebook, bytes): the bytes of the first two
+//   and of the others, which are of the rows half a block further on, in turn;
 //   V::deeper<level>(values, nodes, codes), which is 2 * code + (value > the threshold of this code's node of the level).
 #pragma once
 
@@ -30,7 +30,7 @@ void encode_levels(const float* const* columns, const Trees& trees, uint8_t* cod
             for (std::size_t k = 0; k < 4; ++k) {
                 four[k] = descend<V, levels>(columns, nodes, row + k % 2 * V::kRows + k / 2 * kRows / 2, V::zero());
             }
-            V::store(four, codes + 2 * row);
+            V::store(four, c, codes + 2 * row);
         }
     }
 }

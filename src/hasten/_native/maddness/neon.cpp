@@ -83,7 +83,7 @@ struct Rows {
         if constexpr (level < 5) return vreinterpretq_f32_u8(low);
         return vreinterpretq_f32_u8(vorrq_u8(low, Entries<count>::load(from + 64).at(vsubq_u8(at, vdupq_n_u8(64)))));
     }
-    INLINE static void store(const Codes (&four)[4], uint8_t* to) {
+    INLINE static void store(const Codes (&four)[4], std::size_t, uint8_t* to) {
         const auto words = [&](int k) { return vreinterpretq_u16_u8(four[k]); };
         const uint16x8_t low = vuzp1q_u16(words(0), words(1)), high = vuzp1q_u16(words(2), words(3));
         vst1q_u8(to, vtrn1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high)));
