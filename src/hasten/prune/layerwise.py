@@ -217,8 +217,9 @@ def _prune(
 ) -> tuple[Tensor, Tensor]:
     """The new weight and the mask."""
     weight = site.weight.detach()
-    matrices = site.matrices(weight)
     alive = torch.ones_like(weight, dtype=torch.bool) if held is None else held
+    weight = weight if held is None else weight * held
+    matrices = site.matrices(weight)
     if how.mend:
         each: Sequence[int | NM]
         each = _split(keep, [int(part.sum()) for part in site.matrices(alive)])

@@ -214,8 +214,12 @@ def _outliers(plan: Request, how: Layerwise, found: Sequence[Site]) -> dict[str,
     """The share of outliers of each matrix, on the dense model."""
     sums = Sums(power=2)
     run(plan.model, found, plan.data, sums)
-    scores = {site.name: wanda(site.matrices(site.weight.detach()), sums.total(site)) for site in found}
-    return {name: owl.outliers(score, how.threshold) for name, score in scores.items()}
+
+    def share(site: Site) -> float:
+        matrices = site.matrices(plan.data.worn(site.name, site.weight))
+        return owl.outliers(wanda(matrices, sums.total(site)), how.threshold)
+
+    return {site.name: share(site) for site in found}
 
 
 def _structured(plan: Request, asked: Mapping[str, float]) -> Masks:
