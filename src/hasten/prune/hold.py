@@ -64,12 +64,8 @@ class Hold:
     @torch.no_grad()
     def zero_entries(self) -> None:
         """Zero masked weights and the optimizer's state of them, as after each step."""
-        own = getattr(self._optimizer, "zero_entries", None)
         for parameter, mask in self._entries():
-            if own is not None:
-                own(parameter, mask)
-            else:
-                zero_entries(parameter, mask, self._optimizer.state.get(parameter, {}))
+            zero_entries(self._optimizer, parameter, mask)
 
     def _entries(self) -> list[tuple[nn.Parameter, Tensor]]:
         """Held parameters with their masks; where they are is looked up again whenever masks came or went."""
@@ -147,10 +143,14 @@ def held_by(model: nn.Module, optimizer: Optimizer) -> list[Place]:
     return [place for place in places(model) if id(place.parameter) in stepped and beside(place) is not None]
 
 
-def zero_entries(parameter: Tensor, mask: Tensor, state: dict[str, Any]) -> None:
-    """Zero a parameter, and every tensor of its shape in its state, where `mask` is False."""
+def zero_entries(optimizer: Optimizer, parameter: Tensor, mask: Tensor) -> None:
+    """Zero a parameter, and every tensor of its shape in the optimizer's state, where `mask` is False."""
+    own = getattr(optimizer, "zero_entries", None)
+    if own is not None:
+        own(parameter, mask)
+        return
     dead = mask.logical_not()
     parameter.masked_fill_(dead, 0)
-    for value in state.values():
+    for value in optimizer.state.get(parameter, {}).values():
         if isinstance(value, Tensor) and value.shape == parameter.shape:
             value.masked_fill_(dead, 0)
