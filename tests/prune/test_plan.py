@@ -262,6 +262,26 @@ def test_pruning_in_steps_respects_masks() -> None:
             compute(model, name, sparsity=0.1, batch=batch())
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_both_ways_to_wear_masks_are_one(name: str) -> None:
+    found, first = [], compute(small(), "random", sparsity=0.5)  # large weights are masked as well
+    for mode in ("inplace", "parametrize"):
+        model = apply(small(), first, mode)
+        found.append(compute(model, quick(name), sparsity=0.8, batch=batch()))
+    assert found[0] == found[1]
+    assert (first & found[0]) == found[0]
+
+
+def test_attention_that_wears_masks() -> None:
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model.linear2.is_classifier = False
+    apply(model, compute(model, sparsity=0.4), "parametrize")
+    for name in ("wanda", "sparsegpt", "global_activation", "channel_activation", "synflow(rounds=2)"):
+        masks = compute(model, name, sparsity=0.6, batch=torch.randn(4, 3, 8))
+        assert masks.nonzeros == round(0.4 * masks.total)
+
+
 def test_speedup_is_reached() -> None:
     model, x = small(), batch()[0]
     for name in ("layer_magnitude", "global_magnitude", "lamp", "wanda", "owl", "synflow(rounds=4)"):

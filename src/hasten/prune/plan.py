@@ -1,8 +1,10 @@
 """Masks for a model: what is asked for, by a strategy, in a pattern. The model stays as it is.
 
-density of all     from compression, sparsity or speed-up            `allocate`
-scores             in rounds, where the strategy has more than one   `strategies`
-masks              exactly that many entries                         `choose`, `layerwise`
+    density of all     from compression, sparsity or speed-up            `allocate`
+    scores             in rounds, where the strategy has more than one   `strategies`
+    masks              exactly that many entries                         `choose`, `layerwise`
+
+Layer by layer, weights change on the way; `compute` puts them back, `reconstruct` is for those that stay changed.
 """
 
 from __future__ import annotations
@@ -214,8 +216,12 @@ def _outliers(plan: Request, how: Layerwise, found: Sequence[Site]) -> dict[str,
     """The share of outliers of each matrix, on the dense model."""
     sums = Sums(power=2)
     run(plan.model, found, plan.data, sums)
-    scores = {site.name: wanda(site.matrices(site.weight.detach()), sums.total(site)) for site in found}
-    return {name: owl.outliers(score, how.threshold) for name, score in scores.items()}
+
+    def share(site: Site) -> float:
+        matrices = site.matrices(plan.data.worn(site.name, site.weight))
+        return owl.outliers(wanda(matrices, sums.total(site)), how.threshold)
+
+    return {site.name: share(site) for site in found}
 
 
 def _structured(plan: Request, asked: Mapping[str, float]) -> Masks:

@@ -87,7 +87,8 @@ def request(
     if loss_fn is not None and not callable(loss_fn):
         raise refuse_type(call, "loss_fn(outputs, targets)", loss_fn)
     held = {name: mask for name, mask in masks_of(model).items() if name in targets.parameters}
-    return Request(call, model, chosen, targets, shape, Data(repeatable(batch), loss_fn, generator, call), held, ignore)
+    data = Data(repeatable(batch), loss_fn, generator, call, held or None)
+    return Request(call, model, chosen, targets, shape, data, held, ignore)
 
 
 def asked_for(call: str, pattern: Pattern, **given: float | None) -> dict[str, float]:
