@@ -27,7 +27,10 @@ def test_everything_by_component_and_name(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (["--component", "function"], ["blurpool", "channels_last", "layer_freezing", "stochastic_depth"]),
+        (
+            ["--component", "function"],
+            ["blurpool", "channels_last", "gradual_pruning", "layer_freezing", "stochastic_depth"],
+        ),
         (["--action", "restrict"], ["progressive_resizing", "gradient_clipping"]),
         (["--touches", "optimizer"], ["flash_adamw", "flash_lion", "flash_sgd", "sam"]),
         (["--touches", "losses", "--component", "data"], ["cutmix", "mixup"]),

@@ -34,6 +34,7 @@ SMALL: dict[str, Method] = {
     "flash_lion": methods.flash_lion(lr=0.003),
     "flash_sgd": methods.flash_sgd(lr=0.05, momentum=0.9),
     "gradient_clipping": methods.gradient_clipping(0.1),
+    "gradual_pruning": methods.gradual_pruning(compression=2.0, every=1),
     "label_smoothing": methods.label_smoothing(0.2),
     "layer_freezing": methods.layer_freezing(start=0.2),
     "mixup": methods.mixup(alpha=1.0),

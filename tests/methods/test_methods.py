@@ -34,6 +34,7 @@ SLOTS: dict[str, dict[str, int | None]] = {
     "flash_lion": {"optimizer": None, "precision": None, "surgery": 95},
     "flash_sgd": {"optimizer": None, "precision": None, "surgery": 95},
     "gradient_clipping": {"gradients": 50},
+    "gradual_pruning": {"hooks": 20},
     "label_smoothing": {"losses": 10},
     "layer_freezing": {"hooks": 10},
     "mixup": {"batch": 60, "losses": 20},
@@ -85,6 +86,10 @@ def test_arguments_reach_what_is_nested() -> None:
     assert [hook["controller"][k] for k in ("half_life", "start", "update_interval")] == [5.0, 0.1, 2]
     frozen = BASE.then(methods.layer_freezing(0.2, 0.7)).hooks[0].call
     assert (frozen["when"], frozen["controller"]["start"], frozen["controller"]["level"]) == ("before_step", 0.2, 0.7)
+    pruned = BASE.then(methods.gradual_pruning(8, 0.1, 0.6, 5, "erk")).hooks[0].call
+    assert pruned["when"] == "after_step"
+    assert [pruned["controller"][k] for k in ("compression", "start", "end", "every")] == [8.0, 0.1, 0.6, 5]
+    assert pruned["controller"]["allocator"] == "erk"
     chosen = BASE.then(methods.selective_backprop(0.3, 0.1, 0.8, 4).named("pick")).hooks[0].call
     assert dict(chosen.args) == {"name": "pick", "keep": 0.3, "start": 0.1, "end": 0.8, "interrupt": 4}
 

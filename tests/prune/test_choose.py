@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.prune import reference
 
-from hasten.prune.choose import choose, keep_rows, shares
+from hasten.prune.choose import choose, keep_rows, shares, without
 from hasten.prune.patterns import NM, Block, Unstructured
 
 FREE = Unstructured()
@@ -51,7 +51,7 @@ def test_exactly_as_many_and_nested(seed: int, constant: bool, keep: int, scope:
         assert all(int(count.max() - count.min()) <= 1 for count in counts)
 
 
-@given(st.integers(0, 10_000), st.integers(0, 60), st.integers(0, 99), st.sampled_from(["global", "layer", "row"]))
+@given(st.integers(0, 10_000), st.integers(0, 59), st.integers(0, 99), st.sampled_from(["global", "layer", "row"]))
 def test_what_is_masked_stays_masked(seed: int, before: int, keep: int, scope: str) -> None:
     scores = scores_from(seed)
     masks = choose(scores_from(seed + 1), 40 + before, scope="global", pattern=FREE)
@@ -60,6 +60,7 @@ def test_what_is_masked_stays_masked(seed: int, before: int, keep: int, scope: s
     keep = min(keep, sum(alive.values()))
     if scope == "row":
         keep = max(keep, alive["b"])
+    scores = {name: without(score, masks.get(name)) for name, score in scores.items()}
     found = choose(scores, keep, scope=scope, pattern=FREE, masks=masks)
     assert sum(int(mask.sum()) for mask in found.values()) == keep
     assert all(not (found[name] & ~mask).any() for name, mask in masks.items())
@@ -105,8 +106,9 @@ def test_bad_input() -> None:
     with pytest.raises(ValueError, match=r"room for the biases.*got 4 entries too few"):
         choose(scores, 0, scope="row", pattern=FREE)
     masks = {name: torch.zeros_like(score, dtype=torch.bool) for name, score in scores.items()}
+    lowest = {name: without(score, masks[name]) for name, score in scores.items()}
     with pytest.raises(ValueError, match="at most 0 entries to keep, as the others are masked already, got 1"):
-        choose(scores, 1, scope="global", pattern=FREE, masks=masks)
+        choose(lowest, 1, scope="global", pattern=FREE, masks=masks)
     with pytest.raises(ValueError, match="NaN in d"):
         choose(scores | {"d": torch.tensor([[float("nan")]])}, 1, scope="global", pattern=FREE)
     with pytest.raises(ValueError, match="inputs of d as a multiple of 4"):

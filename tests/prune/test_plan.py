@@ -14,7 +14,11 @@ from torch.nn.utils import prune as torch_prune
 
 from hasten._core.checks import NonFiniteError
 from hasten.prune.masks import apply, masks_of
+from hasten.prune.patterns import NM
 from hasten.prune.plan import compute
+from hasten.prune.scores.activations import Sums, run
+from hasten.prune.scores.data import Data
+from hasten.prune.scores.sites import sites
 from hasten.prune.strategies import Strategy, ZeroScoresWarning, get, names
 
 ALL = names()
@@ -136,7 +140,10 @@ def test_loaders(workers: int) -> None:
         loader = torch.utils.data.DataLoader(
             data, 4, shuffle=True, num_workers=count, multiprocessing_context=context if count else None
         )
-        found.append(compute(small(), "snip", sparsity=0.5, batch=loader))
+        model, state = small(), torch.get_rng_state()
+        found.append(compute(model, "snip", sparsity=0.5, batch=loader))
+        compute(model, speedup=2, batch=loader)
+        assert torch.equal(torch.get_rng_state(), state)
     assert found[0] == found[1]
 
 
@@ -255,6 +262,26 @@ def test_pruning_in_steps_respects_masks() -> None:
             compute(model, name, sparsity=0.1, batch=batch())
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_both_ways_to_wear_masks_are_one(name: str) -> None:
+    found, first = [], compute(small(), "random", sparsity=0.5)  # large weights are masked as well
+    for mode in ("inplace", "parametrize"):
+        model = apply(small(), first, mode)
+        found.append(compute(model, quick(name), sparsity=0.8, batch=batch()))
+    assert found[0] == found[1]
+    assert (first & found[0]) == found[0]
+
+
+def test_attention_that_wears_masks() -> None:
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model.linear2.is_classifier = False
+    apply(model, compute(model, sparsity=0.4), "parametrize")
+    for name in ("wanda", "sparsegpt", "global_activation", "channel_activation", "synflow(rounds=2)"):
+        masks = compute(model, name, sparsity=0.6, batch=torch.randn(4, 3, 8))
+        assert masks.nonzeros == round(0.4 * masks.total)
+
+
 def test_speedup_is_reached() -> None:
     model, x = small(), batch()[0]
     for name in ("layer_magnitude", "global_magnitude", "lamp", "wanda", "owl", "synflow(rounds=4)"):
@@ -364,17 +391,23 @@ def test_masks_are_those_of_torch(share: float) -> None:
         assert torch.equal(mask, getattr(layer, f"{attribute}_mask").bool())
 
 
-def test_masks_are_those_of_torchao() -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_norms_are_those_of_torchao() -> None:
+    """Against the paper it multiplies with squares of norms, and compares over whole layers without a pattern."""
     pytest.importorskip("torchao", reason="a peer that is not installed")
     from torchao.sparsity import WandaSparsifier
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 8))
-    model[2].is_classifier, peer, x = False, copy.deepcopy(model), torch.randn(50, 32)
-    mine = compute(model, "wanda(propagate=False)", sparsity=0.5, batch=x, ignore=["*.bias"])
-    sparsifier = WandaSparsifier(sparsity_level=0.5)
+    peer, x = copy.deepcopy(model), torch.randn(50, 32)
+    sparsifier = WandaSparsifier(semi_structured_block_size=4)
     sparsifier.prepare(peer, [{"tensor_fqn": "0.weight"}, {"tensor_fqn": "2.weight"}])
     peer(x)
     sparsifier.step()
+    found, sums = sites(model, dict(model.named_parameters())), Sums(power=2)
+    run(model, found, Data(x), sums)
     for i in (0, 2):
-        assert torch.equal(mine[f"{i}.weight"], peer[i].parametrizations.weight[0].mask.bool())
+        squares = sums.sums[f"{i}.weight"][0]
+        torch.testing.assert_close(squares, peer[i].activation_post_process.norm)
+        theirs = NM(2, 4).project(model[i].weight.detach().abs() * squares)
+        assert torch.equal(theirs, peer[i].parametrizations.weight[0].mask.bool())

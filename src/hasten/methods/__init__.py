@@ -11,18 +11,18 @@ from hasten._core.checks import near, refuse
 from hasten.program import MethodFactory, plug_ins
 
 from .data import cutmix, mixup, progressive_resizing, selective_backprop
-from .function import blurpool, channels_last, layer_freezing, stochastic_depth
+from .function import blurpool, channels_last, gradual_pruning, layer_freezing, stochastic_depth
 from .optimization import ema, flash_adamw, flash_lion, flash_sgd, gradient_clipping, label_smoothing, sam
 
 __all__ = [
     "blurpool", "catalogue", "channels_last", "cutmix", "ema", "find", "flash_adamw", "flash_lion", "flash_sgd",
-    "gradient_clipping", "label_smoothing", "layer_freezing", "mixup", "progressive_resizing", "sam",
+    "gradient_clipping", "gradual_pruning", "label_smoothing", "layer_freezing", "mixup", "progressive_resizing", "sam",
     "selective_backprop", "stochastic_depth",
 ]  # fmt: skip
 
 OURS = (
-    blurpool, channels_last, cutmix, ema, flash_adamw, flash_lion, flash_sgd, gradient_clipping, label_smoothing,
-    layer_freezing, mixup, progressive_resizing, sam, selective_backprop, stochastic_depth,
+    blurpool, channels_last, cutmix, ema, flash_adamw, flash_lion, flash_sgd, gradient_clipping, gradual_pruning,
+    label_smoothing, layer_freezing, mixup, progressive_resizing, sam, selective_backprop, stochastic_depth,
 )  # fmt: skip
 
 

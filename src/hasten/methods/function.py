@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from hasten._core.checks import fraction
+from hasten._core.checks import check, finite, fraction, near, refuse, whole
 from hasten.program import Card, Program, bind, call, method
+from hasten.prune import gmp
 from hasten.surgery import LayerFreezing, apply_blurpool, apply_channels_last, apply_stochastic_depth
 
 from .hooks import ControllerHook, DrawStochasticDepth
 
-__all__ = ["blurpool", "channels_last", "layer_freezing", "stochastic_depth"]
+__all__ = ["blurpool", "channels_last", "gradual_pruning", "layer_freezing", "stochastic_depth"]
+
+ALLOCATORS = ("global", "uniform", "erk")
 
 
 @method(
@@ -105,3 +108,34 @@ def layer_freezing(program: Program, name: str, start: float = 0.5, level: float
     fraction(name, "level", level)
     controller = bind(LayerFreezing, start=start, level=level)
     return program.append("hooks", name, call(ControllerHook, controller=controller, when="before_step"), stage=10)
+
+
+@method(
+    Card(
+        summary="Drop the smallest weights as training goes on, until the model is so many times smaller.",
+        component="function",
+        action="remove",
+        touches={"hooks": "append"},
+        horizon="irreversible",
+        exact={"resume", "workers"},
+        cost="a bool per weight, a pass over weights and states per step; zeros are multiplied too: no time is saved",
+        source="arXiv 1710.01878",
+    )
+)
+def gradual_pruning(
+    program: Program,
+    name: str,
+    compression: float = 4.0,
+    start: float = 0.2,
+    end: float = 0.8,
+    every: int = 10,
+    allocator: str = "global",
+) -> Program:
+    """Gradual magnitude pruning (see `hasten.prune.gmp`): the cubic schedule from `start` to `end` of the training."""
+    check(finite(name, "compression", compression) >= 1, name, "compression of at least 1", compression)
+    fraction(name, "end", end, low=fraction(name, "start", start))
+    whole(name, "every", every, low=1)
+    if allocator not in ALLOCATORS:
+        raise refuse(name, f"allocator among {', '.join(ALLOCATORS)}", repr(allocator), near(allocator, ALLOCATORS))
+    controller = bind(gmp, compression=compression, start=start, end=end, every=every, allocator=allocator)
+    return program.append("hooks", name, call(ControllerHook, controller=controller, when="after_step"), stage=20)

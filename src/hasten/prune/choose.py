@@ -32,11 +32,11 @@ def choose(
     """Masks that keep exactly `keep` entries of all scores (with blocks, within half a block).
 
     Args:
-        scores: by name of parameter; larger is kept.
+        scores: by name of parameter; larger is kept. Minus infinity (`without`) where `masks` is False.
         keep: how many; not looked at where the pattern fixes the density.
         scope: "global", "layer" or "row".
         pattern: of `patterns`.
-        masks: entries that are masked already, by name; they count as the lowest.
+        masks: entries that are masked already, by name: they stay so.
         call: what an error calls the caller.
 
     Raises:
@@ -52,7 +52,6 @@ def choose(
     found = {name: _whole(score, masks.get(name)) for name, score in scores.items() if name not in covered}
     for name, score in covered.items():
         pattern.check(name, score.shape)
-        covered[name] = without(score, masks.get(name))
     if pattern.density is not None:
         kept = {name: pattern.project(score) for name, score in covered.items()}
     else:

@@ -113,7 +113,11 @@ class SparseController:
         self.active = True
         self._gradients: dict[str, Tensor] = {}
         self._bind(model, optimizer)
-        self._start(initial)
+        try:
+            self._start(initial)
+        except BaseException:
+            self.hold.remove()
+            raise
 
     # The four phases ------------------------------------------------------------------------------------------------
 

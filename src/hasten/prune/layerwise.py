@@ -173,17 +173,20 @@ def layerwise(
     keep: Mapping[str, int],
     pattern: Pattern,
     masks: Mapping[str, Tensor],
+    *,
+    restore: bool,
 ) -> dict[str, Tensor]:
     """Prune the sites' weights one stage after the other, in place.
 
     Args:
-        model: its weights are changed; after an error they are not.
+        model: its weights are changed.
         found: its sites.
         data: calibration batches.
         how: see `Layerwise`.
         keep: entries of each weight; not looked at where the pattern fixes the density.
         pattern: of the masks.
         masks: what is masked already.
+        restore: put the weights back at the end; after an error they are in any case.
 
     Returns:
         Masks, by name.
@@ -201,10 +204,11 @@ def layerwise(
                 weight, mask = _prune(site, statistics.total(site), how, keep.get(name, 0), pattern, masks.get(name))
                 site.weight.copy_(weight)
                 results[name] = mask
-    except BaseException:
-        for name, site in first.items():
-            site.weight.copy_(backup[name])
-        raise
+        if not restore:
+            backup.clear()
+    finally:
+        for name, weight in backup.items():
+            first[name].weight.copy_(weight)
     return results
 
 
@@ -213,8 +217,9 @@ def _prune(
 ) -> tuple[Tensor, Tensor]:
     """The new weight and the mask."""
     weight = site.weight.detach()
-    matrices = site.matrices(weight)
     alive = torch.ones_like(weight, dtype=torch.bool) if held is None else held
+    weight = weight if held is None else weight * held
+    matrices = site.matrices(weight)
     if how.mend:
         each: Sequence[int | NM]
         each = _split(keep, [int(part.sum()) for part in site.matrices(alive)])

@@ -18,8 +18,8 @@ from .schedules import Schedule
 from .select import keep_largest, keep_largest_each
 
 __all__ = [
-    "ALLOCATORS", "REGROWTHS", "SCORERS", "Allocator", "Regrowth", "Scorer", "at_random", "by_gradient", "choose", "due",
-    "exchange", "magnitude", "saliency",
+    "ALLOCATORS", "REGROWTHS", "SCORERS", "Allocator", "Regrowth", "Scorer", "at_random", "by_gradient", "choose",
+    "due", "exchange", "magnitude", "saliency",
 ]  # fmt: skip
 
 Allocator = Callable[[Mapping[str, Sequence[int]], float], Mapping[str, float]]

@@ -8,31 +8,24 @@ masks              exactly that many entries                         `choose`, `
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .._core.checks import check, refuse, refuse_type
+from .._core.checks import check, refuse
 from . import allocate, owl
-from .choose import choose, shares
-from .count.macs import macs
+from .choose import choose, shares, without
 from .layerwise import Layerwise, layerwise
-from .masks import Masks, masks_of
-from .patterns import NM, Channel, Head, Pattern, Unstructured, parse
+from .masks import Masks
+from .patterns import NM, Channel, Head, Pattern, Unstructured
+from .request import Ignore, Request, asked_for, request
 from .scores.activations import Sums, run, wanda
-from .scores.data import Data, inputs_of, repeatable
 from .scores.sites import Site, sites
-from .strategies import Score, Strategy, get, scores_of
-from .targets import Targets, bare, find
+from .strategies import Score, Strategy, scores_of
 
 __all__ = ["compute", "reconstruct"]
-
-Ignore = str | nn.Module | Sequence[str | nn.Module]
 
 
 def compute(
@@ -79,19 +72,13 @@ def compute(
     (10, 40)
     """
     call = "prune.compute"
-    plan = _plan(call, model, strategy, batch, loss_fn, ignore, pattern, generator)
-    asked = _asked(call, plan.pattern, compression=compression, sparsity=sparsity, speedup=speedup)
+    plan = request(call, model, strategy, batch, loss_fn, ignore, pattern, generator)
+    asked = asked_for(call, plan.pattern, compression=compression, sparsity=sparsity, speedup=speedup)
     if isinstance(plan.pattern, (Channel, Head)):
         return _structured(plan, asked)
-    if plan.strategy.layerwise is None:
-        return plan.record(_in_rounds(plan, asked), asked)
-    weights = {name: parameter.detach().clone() for name, parameter in plan.targets.parameters.items()}
-    try:
-        return plan.record(_by_layer(plan, plan.strategy.layerwise, asked), asked)
-    finally:
-        with torch.no_grad():
-            for name, parameter in plan.targets.parameters.items():
-                parameter.copy_(weights[name])
+    how = plan.strategy.layerwise
+    found = _in_rounds(plan, asked) if how is None else _by_layer(plan, how, asked, restore=True)
+    return plan.record(found, asked)
 
 
 def reconstruct(
@@ -124,90 +111,15 @@ def reconstruct(
     (True, 0.5)
     """
     call = "prune.reconstruct"
-    plan = _plan(call, model, strategy, batch, None, ignore, pattern, None)
-    asked = _asked(call, plan.pattern, compression=compression, sparsity=sparsity, speedup=speedup)
+    plan = request(call, model, strategy, batch, None, ignore, pattern, None)
+    asked = asked_for(call, plan.pattern, compression=compression, sparsity=sparsity, speedup=speedup)
     how = plan.strategy.layerwise
     if how is None:
         raise refuse(call, "sparsegpt or wanda", repr(plan.strategy.name), "Use prune.compute, then prune.apply.")
-    return plan.record(_by_layer(plan, how, asked), asked)
+    return plan.record(_by_layer(plan, how, asked, restore=False), asked)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """All that is known before anything is scored; `held` is what the model wears already."""
-
-    call: str
-    model: nn.Module
-    strategy: Strategy
-    targets: Targets
-    pattern: Pattern
-    data: Data
-    held: Mapping[str, Tensor]
-    ignore: Ignore
-
-    def keep(self, asked: Mapping[str, float], densities_at: Callable[[float], Mapping[str, float]]) -> int:
-        """How many of the prunable entries to keep; `densities_at` gives those of the tensors, for a speed-up."""
-        if "speedup" in asked:
-            density = self._density_for(asked["speedup"], densities_at)
-        else:
-            density = allocate.fraction_to_keep(self.targets.total, self.targets.prunable, **asked, call=self.call)
-        return round(density * self.targets.prunable)
-
-    def _density_for(self, speedup: float, densities_at: Callable[[float], Mapping[str, float]]) -> float:
-        table, total = self.work
-        return allocate.density_for_speedup(table, total, speedup, densities_at, call=self.call)
-
-    @functools.cached_property
-    def work(self) -> tuple[dict[str, float], float]:
-        """MACs of each target, of those that have any, and of the whole model, for the first batch."""
-        counted = macs(self.model, (self.first_inputs(),))
-        per_weight = {name: count.total for name, count in counted.by_parameter.items() if name in self.targets.names}
-        return per_weight, counted.total
-
-    def first_inputs(self) -> Any:
-        """What the model is called with for the first batch."""
-        if self.data.batches is None:
-            raise refuse(self.call, "batch=, as MACs and channels are followed through the model", "none",
-                         "Pass batch=inputs.")  # fmt: skip
-        return inputs_of(next(self.data.on(next(iter(self.targets.parameters.values())).device)))
-
-    def record(self, masks: Mapping[str, Tensor], asked: Mapping[str, float]) -> Masks:
-        """Masks with how they were made."""
-        masks = {name: masks[name].contiguous() for name in self.targets.names}
-        left = self.targets.total - self.targets.prunable + sum(int(mask.sum()) for mask in masks.values())
-        achieved = self.targets.total / left if left else math.inf
-        return Masks(masks, strategy=self.strategy.name, pattern=str(self.pattern), asked=asked, achieved=achieved)
-
-
-def _plan(
-    call: str, model: nn.Module, strategy: Any, batch: Any, loss_fn: Any, ignore: Ignore, pattern: Any, generator: Any
-) -> _Plan:
-    chosen, shape = get(strategy, call=call), parse(pattern)
-    model = bare(model)
-    targets = find(model, ignore, call=call)
-    fix = "Pass batch=(inputs, targets) or a loader."
-    if chosen.needs != "weights" and batch is None:
-        raise refuse(call, f"batch=, as {chosen.name} looks at data", "none", fix)
-    if loss_fn is not None and not callable(loss_fn):
-        raise refuse_type(call, "loss_fn(outputs, targets)", loss_fn)
-    held = {name: mask for name, mask in masks_of(model).items() if name in targets.parameters}
-    return _Plan(call, model, chosen, targets, shape, Data(repeatable(batch), loss_fn, generator, call), held, ignore)
-
-
-def _asked(call: str, pattern: Pattern, **given: float | None) -> dict[str, float]:
-    """What is asked for, by its name."""
-    asked = {name: value for name, value in given.items() if value is not None}
-    if pattern.density is None:
-        fix = "Pass compression=8, for example."
-        check(len(asked) == 1, call, "one of compression=, sparsity= and speedup=", sorted(asked) or "none", fix)
-    else:
-        same = not asked or (list(asked) == ["sparsity"] and math.isclose(asked["sparsity"], 1 - pattern.density))
-        fix = "Leave compression=, sparsity= and speedup= out."
-        check(same, call, f"nothing beside pattern {pattern}, which keeps {pattern.density:g}", asked, fix)
-    return asked
-
-
-def _in_rounds(plan: _Plan, asked: Mapping[str, float]) -> dict[str, Tensor]:
+def _in_rounds(plan: Request, asked: Mapping[str, float]) -> dict[str, Tensor]:
     """Masks by scores, with new scores for each round."""
     masks, rounds = dict(plan.held), plan.strategy.rounds if plan.pattern.density is None else 1
     for number in range(1, rounds + 1):
@@ -215,9 +127,11 @@ def _in_rounds(plan: _Plan, asked: Mapping[str, float]) -> dict[str, Tensor]:
     return masks
 
 
-def _round(plan: _Plan, asked: Mapping[str, float], masks: Mapping[str, Tensor], done: float) -> dict[str, Tensor]:
+def _round(plan: Request, asked: Mapping[str, float], masks: Mapping[str, Tensor], done: float) -> dict[str, Tensor]:
     """One round: as much is kept as leads to what is asked for in steps of one ratio."""
     scores = scores_of(plan.model, plan.strategy, plan.targets, dataclasses.replace(plan.data, masks=masks or None))
+    for name in masks:
+        scores[name] = without(scores[name], masks[name])  # one by one: no two copies of all
     prunable = plan.targets.prunable
     alive = prunable - sum(int((~mask).sum()) for mask in masks.values())
 
@@ -238,8 +152,8 @@ def _round(plan: _Plan, asked: Mapping[str, float], masks: Mapping[str, Tensor],
     return chosen(min(alive, round(prunable * (keep / prunable) ** done)))
 
 
-def _by_layer(plan: _Plan, how: Layerwise, asked: Mapping[str, float]) -> dict[str, Tensor]:
-    """Masks layer by layer; the weights change. Biases are kept."""
+def _by_layer(plan: Request, how: Layerwise, asked: Mapping[str, float], *, restore: bool) -> dict[str, Tensor]:
+    """Masks layer by layer; the weights change unless they are put back. Biases are kept."""
     call, pattern, parameters = plan.call, plan.pattern, plan.targets.parameters
     fits = isinstance(pattern, (Unstructured, NM)) or not how.mend
     check(fits, call, f"pattern unstructured or n:m for {plan.strategy.name}", str(pattern))
@@ -252,7 +166,7 @@ def _by_layer(plan: _Plan, how: Layerwise, asked: Mapping[str, float]) -> dict[s
         _refuse_transposed(call, pattern, found)
     kept = {name: plan.held.get(name, torch.ones_like(p, dtype=torch.bool)).clone() for name, p in parameters.items()}
     counts = _counts(plan, how, asked, found, kept) if pattern.density is None else {}
-    return kept | layerwise(plan.model, found, plan.data, how, counts, pattern, plan.held)
+    return kept | layerwise(plan.model, found, plan.data, how, counts, pattern, plan.held, restore=restore)
 
 
 def _refuse_transposed(call: str, pattern: NM, found: Sequence[Site]) -> None:
@@ -270,7 +184,7 @@ def _refuse_transposed(call: str, pattern: NM, found: Sequence[Site]) -> None:
 
 
 def _counts(
-    plan: _Plan, how: Layerwise, asked: Mapping[str, float], found: Sequence[Site], kept: Mapping[str, Tensor]
+    plan: Request, how: Layerwise, asked: Mapping[str, float], found: Sequence[Site], kept: Mapping[str, Tensor]
 ) -> dict[str, int]:
     """How many entries each matrix keeps: the same share of all, or by outliers."""
     names = {site.name for site in found}
@@ -296,15 +210,19 @@ def _counts(
     return allocate.counts({name: (count,) for name, count in alive.items()}, wanted, keep - biases)
 
 
-def _outliers(plan: _Plan, how: Layerwise, found: Sequence[Site]) -> dict[str, float]:
+def _outliers(plan: Request, how: Layerwise, found: Sequence[Site]) -> dict[str, float]:
     """The share of outliers of each matrix, on the dense model."""
     sums = Sums(power=2)
     run(plan.model, found, plan.data, sums)
-    scores = {site.name: wanda(site.matrices(site.weight.detach()), sums.total(site)) for site in found}
-    return {name: owl.outliers(score, how.threshold) for name, score in scores.items()}
+
+    def share(site: Site) -> float:
+        matrices = site.matrices(plan.data.worn(site.name, site.weight))
+        return owl.outliers(wanda(matrices, sums.total(site)), how.threshold)
+
+    return {site.name: share(site) for site in found}
 
 
-def _structured(plan: _Plan, asked: Mapping[str, float]) -> Masks:
+def _structured(plan: Request, asked: Mapping[str, float]) -> Masks:
     """Channels or heads with all that goes with them; norms of removed channels are masked too."""
     from .structure import channel_masks, head_masks
 

@@ -32,7 +32,7 @@ class Constant:
 
     def __call__(self, t: Any, T: float) -> Any:
         """The value at `t` of `T`."""
-        return _number(np.full(np.shape(t), self.value))
+        return _like(t, np.full(np.size(t), self.value))
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Polynomial:
 
     def __call__(self, t: Any, T: float) -> Any:
         """The density at `t` of `T`."""
-        left = 1.0 - ramp(np.asarray(t) / T, self.start, self.end)
-        return _number(self.final + (self.initial - self.final) * left**self.power)
+        left = 1.0 - ramp(np.ravel(t) / T, self.start, self.end)
+        return _like(t, self.final + (self.initial - self.final) * left**self.power)
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ class Iterative:
 
     def __call__(self, t: Any, T: float) -> Any:
         """The density at `t` of `T`."""
-        times = np.asarray(t) / T
+        times = np.ravel(t) / T
         at = np.linspace(self.start, self.end, self.rounds) if self.rounds > 1 else np.array([self.start])
         done = np.searchsorted(at, times, side="right")
-        return _number(np.where(done == self.rounds, self.final, self.final ** (done / self.rounds)))
+        return _like(t, np.where(done == self.rounds, self.final, self.final ** (done / self.rounds)))
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Cosine:
 
     def __call__(self, t: Any, T: float) -> Any:
         """The value at `t` of `T`."""
-        u = ramp(np.asarray(t) / T, 0.0, self.end)
-        return _number(self.low + (self.high - self.low) * (1.0 + np.cos(np.pi * u)) / 2.0)
+        u = ramp(np.ravel(t) / T, 0.0, self.end)
+        return _like(t, self.low + (self.high - self.low) * (1.0 + np.cos(np.pi * u)) / 2.0)
 
 
 def constant(density: float) -> Constant:
@@ -170,6 +170,9 @@ def _window(start: float, end: float) -> None:
     check(start <= end, "schedule", f"end of at least start = {start:g}", end)
 
 
-def _number(values: np.ndarray) -> Any:
-    """A float for a number of no dimensions, else the array."""
-    return float(values) if np.ndim(values) == 0 else values
+def _like(t: Any, values: np.ndarray) -> Any:
+    """Values (n,) as a float for a number, else in the shape of `t`.
+
+    Numbers take the way of arrays: numpy's scalar arithmetic may differ from it in the last bit.
+    """
+    return float(values[0]) if np.ndim(t) == 0 else values.reshape(np.shape(t))

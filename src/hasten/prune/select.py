@@ -4,8 +4,9 @@ The order is total: a larger score wins, then the earlier tensor, then the lower
 scores give the same masks on every platform, and k + 1 entries are the k entries and one more: masks are nested.
 
 How: floats are read as integers of the same order, and the k-th largest is found 16 bits at a time by counting how
-often each value of these bits occurs, two passes over float32, four over float64. Nothing is sorted and nothing is
-copied as a whole: beyond the scores and the masks it needs 16 bytes for each entry of a piece of half a million.
+often each value of these bits occurs: two passes over float32, four over float64. The floor is to read every score
+once, and another time for the masks; this reads them three times. Nothing is sorted and nothing is copied as a whole:
+beyond the scores and the masks it needs 16 bytes for each entry of a piece of half a million.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from .._core.checks import check, describe, refuse, refuse_type
 __all__ = ["keep_largest", "keep_largest_each", "keep_per_row"]
 
 PIECE = 1 << 19  # entries looked at together
-DIGIT = 16  # bits counted in a pass: 65,536 counters stay in a cache
+DIGIT, SHORT = (
+    16,
+    8,
+)  # bits counted in a pass, of many scores and of few: 65,536 counters fit in a cache, 256 cost nothing
 
 
 def keep_largest(scores: Sequence[Tensor], k: int, *, names: Sequence[str] | None = None) -> list[Tensor]:
@@ -119,19 +123,20 @@ def _mark(scores: Sequence[Tensor], masks: Sequence[Tensor], k: int) -> None:
 
 def _kth(scores: Sequence[Tensor], k: int, bits: int) -> tuple[int, int]:
     """The key of the `k`-th largest score, and how many scores are larger."""
-    lowest, above = -(1 << DIGIT - 1), 0  # of the keys' leading bits: the least they can be; keys above the candidates
-    for shift in range(bits - DIGIT, -1, -DIGIT):
-        counts = torch.zeros(1 << DIGIT, dtype=torch.int64)
+    digit = DIGIT if sum(len(score) for score in scores) > 1 << DIGIT else SHORT
+    lowest, above = -(1 << digit - 1), 0  # of the keys' leading bits: the least they can be; keys above the candidates
+    for shift in range(bits - digit, -1, -digit):
+        counts = torch.zeros(1 << digit, dtype=torch.int64)
         for score, _ in _pieces(scores, scores):
             leading = _keys(score, bits) >> shift
-            if shift + DIGIT < bits:
-                leading = leading[leading >> DIGIT == lowest >> DIGIT]
-            counts += torch.bincount(leading - lowest, minlength=1 << DIGIT).cpu()
+            if shift + digit < bits:
+                leading = leading[leading >> digit == lowest >> digit]
+            counts += torch.bincount(leading - lowest, minlength=1 << digit).cpu()
         reached = above + counts.flip(0).cumsum(0)  # keys of at least this digit, from the largest digit down
         place = int(torch.searchsorted(reached, k))
         above = int(reached[place] - counts.flip(0)[place])
-        lowest += (1 << DIGIT) - 1 - place
-        lowest <<= DIGIT if shift else 0
+        lowest += (1 << digit) - 1 - place
+        lowest <<= digit if shift else 0
     return lowest, above
 
 

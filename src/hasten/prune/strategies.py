@@ -145,7 +145,10 @@ def sparsegpt(
 
 
 def _by_weight(name: str, score: Callable[[Tensor], Tensor], scope: str) -> Strategy:
-    return Strategy(name, lambda _, targets, __: {n: score(p) for n, p in targets.parameters.items()}, scope=scope)
+    def scores(_: nn.Module, targets: Targets, data: Data) -> dict[str, Tensor]:
+        return {n: score(data.worn(n, p)) for n, p in targets.parameters.items()}
+
+    return Strategy(name, scores, scope=scope)
 
 
 def _by_gradient(name: str, score: Callable[[Tensor, Tensor], Tensor], scope: str = "global") -> Strategy:
@@ -162,9 +165,9 @@ def _random(_: nn.Module, targets: Targets, data: Data) -> dict[str, Tensor]:
 
 
 def _by_channel(name: str, power: int) -> Strategy:
-    def scores(model: nn.Module, targets: Targets, _: Data) -> dict[str, Tensor]:
+    def scores(model: nn.Module, targets: Targets, data: Data) -> dict[str, Tensor]:
         found = sites(model, targets.parameters)
-        norms = {s.name: weights.channel_norm(s.matrices(s.weight.detach()), power)[..., 0] for s in found}
+        norms = {s.name: weights.channel_norm(s.matrices(data.worn(s.name, s.weight)), power)[..., 0] for s in found}
         return activations.per_channel(targets, found, norms)
 
     return Strategy(name, scores, scope="layer")

@@ -31,7 +31,7 @@ class Data:
             cross-entropy.
         generator: for strategies that draw; None: always the same draws.
         call: what errors call the caller.
-        masks: what earlier rounds have kept, for strategies that prune in rounds; by name of parameter.
+        masks: what the model wears or earlier rounds have kept, by name of parameter.
     """
 
     batches: Any = None
@@ -44,6 +44,11 @@ class Data:
     def seed(self) -> int:
         """Seeds what a model draws during a pass."""
         return 0 if self.generator is None else self.generator.initial_seed()
+
+    def worn(self, name: str, weight: Tensor) -> Tensor:
+        """A tensor of a parameter's shape, 0 where its mask is; below a parametrization the weight itself is not."""
+        mask = None if self.masks is None else self.masks.get(name)
+        return weight.detach() if mask is None else weight.detach().masked_fill(~mask, 0)
 
     def draws(self) -> torch.Generator:
         """The generator, or a fresh one that always starts the same."""

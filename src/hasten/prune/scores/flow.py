@@ -147,7 +147,7 @@ def _widened(
         own = _weights(module)
         try:
             for holder, name, parameter in own:
-                wide = parameter.double().abs()
+                wide = parameter.abs().double()
                 mask = masks.get(id(parameter))
                 holder._parameters[name] = wide if mask is None else wide * mask  # type: ignore[assignment]
             return forward(*args, **kwargs)

@@ -91,7 +91,7 @@ def grasp(model: nn.Module, parameters: Parameters, data: Data, temperature: flo
             (size, torch.autograd.grad(loss, wanted, allow_unused=True))
             for size, loss in _losses(model, wanted, data, temperature)
         )
-        g = _mean(first, wanted)
+        g = [data.worn(name, mean) for name, mean in zip(parameters, _mean(first, wanted), strict=True)]
         second = ((size, _product(loss, wanted, g)) for size, loss in _losses(model, wanted, data, temperature))
         found = dict(zip(parameters, _mean(second, wanted), strict=True))
     for name, score in _checked(found, data.call).items():

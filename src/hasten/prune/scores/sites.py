@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ..places import places
 from .matrices import batched, from_matrices, rows, to_matrices
@@ -67,11 +66,18 @@ _PROJECTED = {
 
 def _attended(layer: nn.MultiheadAttention, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
     """What attention multiplies its output projection with: its output, had it the identity for that projection."""
-    projection = layer.out_proj
-    replaced = {"out_proj.weight": torch.eye(projection.in_features).to(projection.weight)}
-    if projection.bias is not None:
-        replaced["out_proj.bias"] = torch.zeros_like(projection.bias)
-    return functional_call(layer, replaced, tuple(args), dict(kwargs))[0]
+    projection, like = layer.out_proj, layer.out_proj.weight
+    identity = nn.Linear(
+        like.shape[1], like.shape[1], projection.bias is not None, device=like.device, dtype=like.dtype
+    )
+    nn.init.eye_(identity.weight)
+    if identity.bias is not None:
+        nn.init.zeros_(identity.bias)
+    layer.out_proj = identity  # type: ignore[assignment]
+    try:
+        return layer(*args, **kwargs)[0]
+    finally:
+        layer.out_proj = projection
 
 
 def sites(model: nn.Module, parameters: Parameters) -> list[Site]:

@@ -54,8 +54,12 @@ def lamp(weight: Tensor) -> Tensor:
     largest = size.max() if size.numel() else size.sum()
     if not largest > 0:
         return torch.zeros_like(size).view(weight.shape)
-    squares, order = size.div_(largest).square_().sort(descending=True, stable=True)
-    return torch.empty_like(size).scatter_(0, order, squares / squares.cumsum(0)).view(weight.shape)
+    size.div_(largest)
+    bits = torch.int64 if size.dtype == torch.float64 else torch.int32
+    # Floats of one sign have the order of their bits, and of whole numbers torch has a radix sort.
+    order = size.view(bits).neg().add_(torch.iinfo(bits).max).sort(stable=True).indices
+    squares = size[order].square_()
+    return size.scatter_(0, order, squares / squares.cumsum(0)).view(weight.shape)
 
 
 def channel_norm(matrices: Tensor, power: int) -> Tensor:
