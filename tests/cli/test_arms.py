@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hasten import methods
 from hasten._core import sources
 from hasten.cli import UsageError
-from hasten.cli.arms import _split, parse_arms
+from hasten.cli.arms import split, parse_arms
 
 MINE = """
 from hasten.program import Card, method
@@ -123,8 +123,8 @@ calls = st.builds(lambda name, parts: f"{name}({','.join(parts)})", pieces, st.l
 @given(st.lists(pieces | calls, max_size=5))
 def test_splitting_undoes_joining(parts: list[str]) -> None:
     """Commas inside parentheses, brackets and quotes belong to their piece."""
-    assert _split(",".join(parts)) == parts
-    assert _split(" , ".join(parts)) == parts
+    assert split(",".join(parts)) == parts
+    assert split(" , ".join(parts)) == parts
 
 
 @given(st.text(string.printable, max_size=40))

@@ -42,7 +42,7 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(hasten: Hasten, tmp
     assert "  strategies: random, global_magnitude\n" in err
     assert "  compression ratios: 1, 2, 4 (1 is the unpruned control)\n" in err
     assert "  smaller dense controls: width 10 instead of 16 (" in err
-    assert "16 runs over 2 seeds, 234 steps: 30 of training, 6 of training on after pruning" in err
+    assert "16 runs over 2 seeds, 264 steps: 30 of training, 6 of training on after pruning" in err
     assert "the epoch is chosen on 32 held-out training samples by accuracy" in err
     assert "on 1 process, budget 10min, and some to start" in err
     assert list(tmp_path.iterdir()) == []
@@ -154,8 +154,8 @@ def test_options_reach_the_plan(hasten: Hasten, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pruning, "run_prune", ran)
     hasten(
         BLOBS, "--strategies", "wanda(propagate=False),channel_l2@channel", "--ratios", "1,3", "--seeds", "4",
-        "--train", "20step", "--finetune", "5step", "--rate", "0.7", "--budget", "1h", "--out", "here",
-        "--workers", "3",
+        "--train", "20step", "--finetune", "5step", "--rate", "0.7", "--budget", "1h",
+        "--out", "here", "--workers", "3",
     )  # fmt: skip
     plan = given["plan"]
     assert plan.strategies == ("random", "wanda(propagate=False)", "channel_l2@channel")
