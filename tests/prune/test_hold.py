@@ -160,6 +160,17 @@ def test_masks_that_come_later_and_masks_that_go() -> None:
         assert (net[0].weight[~masks["0.weight"]] != 0).any()
 
 
+def test_parameters_that_the_optimizer_gets_later_are_held() -> None:
+    net, masks = start()
+    optimizer = MAKE["adam"](apply(net, masks)[0].parameters())
+    hold(net, optimizer)
+    one_step(net, optimizer)
+    optimizer.add_param_group({"params": list(net[2].parameters())})
+    one_step(net, optimizer)
+    one_step(net, optimizer)
+    is_zero(net, optimizer, masks)
+
+
 def test_gradients_that_are_not_finite_do_no_harm_where_masked() -> None:
     net, masks = start()
     optimizer = MAKE["adamw"](apply(net, masks).parameters())

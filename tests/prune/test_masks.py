@@ -220,6 +220,23 @@ def test_deepcopy(mode: str) -> None:
     assert masks_of(twin) == masks
 
 
+def test_masks_of_a_copy_come_and_go_without_the_original() -> None:
+    """torch lets a parametrized module and its deep copy share a class."""
+    net = small()
+    masks = by_magnitude(net)
+    first, *others = masks
+    apply(net, {first: masks[first]}, "parametrize")
+    expected = net.eval()(inputs())
+    twin = copy.deepcopy(net)
+    apply(twin, {name: masks[name] for name in others}, "parametrize")
+    assert torch.equal(net(inputs()), expected)
+    covered = twin.eval()(inputs())
+    again = copy.deepcopy(twin)
+    assert torch.equal(finalize(twin)(inputs()), covered)
+    assert torch.equal(again(inputs()), covered)
+    assert torch.equal(net(inputs()), expected)
+
+
 def test_pickle() -> None:
     net = small()
     masks = by_magnitude(net)

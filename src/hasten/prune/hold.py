@@ -32,7 +32,7 @@ class Hold:
     def __init__(self, model: nn.Module, optimizer: Optimizer, look: Callable[[], None] | None = None) -> None:
         self._model, self._optimizer, self._look = bare(model), optimizer, look
         self._held: list[Place] = []
-        self._known = -1
+        self._known = (-1, -1)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
@@ -68,9 +68,10 @@ class Hold:
             zero_entries(self._optimizer, parameter, mask)
 
     def _entries(self) -> list[tuple[nn.Parameter, Tensor]]:
-        """Held parameters with their masks; where they are is looked up again whenever masks came or went."""
-        if self._known != changes():
-            self._held, self._known = held_by(self._model, self._optimizer), changes()
+        """Held parameters with their masks; they are looked up again whenever masks or parameters came or went."""
+        state = changes(), sum(len(group["params"]) for group in self._optimizer.param_groups)
+        if self._known != state:
+            self._held, self._known = held_by(self._model, self._optimizer), state
         return [(place.parameter, mask) for place in self._held if (mask := beside(place)) is not None]
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:

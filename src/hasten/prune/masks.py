@@ -221,6 +221,7 @@ def finalize(model: nn.Module) -> nn.Module:
     """
     for place in places(bare(model)):
         if place.masked is not None:
+            _own_class(place.module)
             parametrize.remove_parametrizations(place.module, place.attribute, leave_parametrized=True)
         elif (mask := beside(place)) is not None:
             place.parameter.masked_fill_(mask.logical_not(), 0)
@@ -304,4 +305,15 @@ def _cover(at: list[Place], mask: Tensor) -> None:
         if place.masked is not None:
             place.masked.mask.copy_(mask)
         else:
+            _own_class(place.module)
             parametrize.register_parametrization(place.module, place.attribute, masked)
+
+
+def _own_class(module: nn.Module) -> None:
+    """A parametrized module has a class of its own, with a property for each weight, but shares it with its deep copies.
+
+    Before properties come or go, it gets another: the copies keep theirs.
+    """
+    if parametrize.is_parametrized(module):
+        shared = type(module)
+        module.__class__ = type(shared.__name__, shared.__bases__, dict(shared.__dict__))

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from ..._core.checks import refuse
@@ -86,7 +85,7 @@ def materialize(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Remov
     (Linear(in_features=4, out_features=2, bias=True), {'0.weight, dimension 0': (3, 2)})
     """
     call = "prune.materialize"
-    dense = finalize(_copied(checked(model, call)))
+    dense = finalize(copy.deepcopy(checked(model, call)))
     watched = trace(dense, example_inputs)
     trouble: Exception | None = None
     torch_only = {name for name, module in dense.named_modules() if NarrowAttention.lacks(module)}
@@ -105,16 +104,6 @@ def materialize(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Remov
     fix = "Let forward take sizes from shapes of tensors, or -1 in views; or call the model on other inputs."
     got = f"{type(trouble).__name__}: {trouble}"
     raise refuse(call, "a model that runs with fewer channels", got, fix) from trouble
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    """A copy that shares nothing with the model: a parametrized module has a class of its own, and so must its copy."""
-    new = copy.deepcopy(model)
-    for module in new.modules():
-        if parametrize.is_parametrized(module):
-            kind = type(module)
-            module.__class__ = type(kind.__name__, kind.__bases__, dict(kind.__dict__))
-    return new
 
 
 def _needed(known: Groups, group: Group) -> NDArray[np.bool_]:
