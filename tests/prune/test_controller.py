@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hasten import prune
-from hasten.prune import SparseController, Unstructured, constant, cubic, one_shot
+from hasten.prune import Masks, SparseController, Unstructured, constant, cubic, one_shot
 from hasten.prune.patterns import Block
 from hasten.prune.phases import choose, due, exchange
 from hasten.prune.presets import final_density, random_masks
@@ -312,6 +312,26 @@ def test_an_average_of_weights_is_masked_when_it_is_evaluated() -> None:
     twin = copy.deepcopy(model)
     nn.init.ones_(twin[0].weight)
     assert torch.equal(controller.evaluated(twin)[0].weight, controller.masks["0.weight"].float())
+
+
+def test_an_update_waits_for_a_step_that_was_skipped() -> None:
+    """As loss scaling skips them: without gradients nothing says what grows."""
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    controller = prune.rigl(model, optimizer, sparsity=0.7, every=2, steps=20)
+    train(model, optimizer, controller, 1)
+    masks = Masks({name: mask.clone() for name, mask in controller.masks.items()})
+    controller.step()
+    assert controller.masks == masks
+    other = net(3)
+    resumed = prune.rigl(other, torch.optim.SGD(other.parameters(), lr=0.1), sparsity=0.7, every=2, steps=20)
+    resumed.load_state_dict(controller.state_dict())
+    other.load_state_dict(model.state_dict())
+    train(model, optimizer, controller, 1, 2)
+    train(other, resumed.hold._optimizer, resumed, 1, 2)
+    assert controller.masks != masks
+    assert resumed.masks == controller.masks
+    assert controller.masks.nonzeros == masks.nonzeros
 
 
 def test_accumulated_gradients_are_used_whole() -> None:

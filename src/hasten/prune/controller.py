@@ -65,8 +65,8 @@ class SparseController:
         ignore: what stays dense; see `hasten.prune.targets.find`.
         seed: of random regrowth: a draw depends on the seed and the step alone.
 
-    Gradients are those of the step before, whole (accumulated, unscaled). An entry that grows starts at 0, with the
-    state of the optimizer at 0.
+    Gradients are those of the step before, whole (accumulated, unscaled); where that step was skipped, as loss scaling
+    does, the update waits for the next one. An entry that grows starts at 0, with the state of the optimizer at 0.
 
     >>> from hasten.prune.schedules import cubic
     >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -111,6 +111,8 @@ class SparseController:
         self.steps = steps if steps is None else whole(call, "steps", steps, low=1)
         self.t = 0.0
         self.active = True
+        self._looks = self.scorer is not magnitude or self.regrow not in (None, at_random)
+        self._owed = False  # an update that had no gradients
         self._gradients: dict[str, Tensor] = {}
         self._bind(model, optimizer)
         try:
@@ -133,8 +135,10 @@ class SparseController:
         if T is None:
             raise refuse("SparseController.step", "T, the length of the training", "None", "Pass steps= or T.")
         self.steps = T  # type: ignore[assignment]
-        if self.active and due(self.t, T, self.every, self.schedule):
-            self._update(self.t, T)
+        if self.active and (self._owed or due(self.t, T, self.every, self.schedule)):
+            self._owed = self._looks and not self._gradients
+            if not self._owed:
+                self._update(self.t, T)
         self._gradients = {}
 
     def _update(self, t: float, T: float) -> None:
@@ -163,12 +167,9 @@ class SparseController:
 
     def _look(self) -> None:
         """Before gradients are masked: keep them if the masks change after this step."""
-        plain = self.scorer is magnitude and self.regrow in (None, at_random)
-        if (
-            not self.active
-            or plain
-            or not (self.steps is None or due(self.t + 1, self.steps, self.every, self.schedule))
-        ):
+        if not (self.active and self._looks):
+            return
+        if not (self._owed or self.steps is None or due(self.t + 1, self.steps, self.every, self.schedule)):
             return
         held = {name: parameter.grad for name, parameter in self.parameters.items()}
         self._gradients = {name: grad.detach().clone() for name, grad in held.items() if grad is not None}
@@ -245,11 +246,11 @@ class SparseController:
     def state_dict(self) -> dict[str, Any]:
         """Clock and masks, one bit an entry: plain data."""
         return {"t": self.t, "steps": self.steps, "active": self.active, "density": self._density,
-                "masks": self.masks.packed()}  # fmt: skip
+                "owed": self._owed, "masks": self.masks.packed()}  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state and put its masks on."""
-        self.t, self.steps, self._density = state["t"], state["steps"], state["density"]
+        self.t, self.steps, self._density, self._owed = (state[key] for key in ("t", "steps", "density", "owed"))
         if state["active"]:
             self._put_on(Masks.from_packed(state["masks"]))
         elif self.active:
