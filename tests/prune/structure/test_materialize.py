@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from hasten.bench.models import GPT, ResNet, ViT
+from hasten.prune.count import macs
 from hasten.prune.masks import apply, masks_of
 from hasten.prune.structure import NarrowAttention, channel_masks, groups, head_masks, materialize
 
@@ -66,6 +67,32 @@ def test_multiply_adds_are_those_of_the_small_model(name: str) -> None:
         with FlopCounterMode(display=False) as counter:
             outputs(one, inputs)
         assert found == counter.get_total_flops() // 2
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, which holds what it reads, between layers that can be cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.steps = nn.Sequential(nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 9)), nn.LSTM(9, 7)
+        self.outside = nn.Sequential(nn.Linear(7, 12), nn.ReLU(), nn.Linear(12, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outside(self.steps(self.inside(x))[0])
+
+
+def test_products_that_nothing_makes_smaller_are_counted() -> None:
+    """A recurrent layer, and attention whose projections are split into unequal parts."""
+    decoder = nn.TransformerDecoderLayer(16, 4, 24, batch_first=True).eval()
+    for model, inputs in (
+        (Recurrent(), images(3, 2, 5)),
+        (decoder, (images(2, 4, 16), images(2, 5, 16))),
+    ):
+        masked = apply(model, channel_masks(model, inputs, density=0.5))
+        small, removed = materialize(masked, inputs)
+        for one, found in zip((masked, small), removed.macs, strict=True):
+            counted = macs(one, inputs)
+            assert found == counted.total * counted.samples
 
 
 def test_shapes_and_attributes() -> None:

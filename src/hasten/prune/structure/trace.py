@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..._core.checks import refuse, refuse_type
+from ..count.products import products as products_of
 from ..places import bare
 from . import products, reductions  # noqa: F401  # their rules
 from .fields import Facts, Field, Fields, Ids
@@ -201,8 +202,11 @@ class _Watch(TorchDispatchMode):
         name = func.overloadpacket.__name__
         self.why = f"{name} in {self.module}" if self.module else name
         out = func(*args, **kwargs)
+        known = len(self.facts.work)
         if tagged or name == "expand":
             self._apply(func, name, args, kwargs, out, inputs)
+        if len(self.facts.work) == known:  # products that nothing removed makes smaller
+            self.facts.work += [(product.macs, []) for product in products_of(func.overloadpacket, args, kwargs, out)]
         return out
 
     def _apply(self, func: Any, name: str, args: tuple, kwargs: dict, out: Any, inputs: list[Tensor]) -> None:
