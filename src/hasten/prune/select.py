@@ -21,10 +21,8 @@ from .._core.checks import check, describe, refuse, refuse_type
 __all__ = ["keep_largest", "keep_largest_each", "keep_per_row"]
 
 PIECE = 1 << 19  # entries looked at together
-DIGIT, SHORT = (
-    16,
-    8,
-)  # bits counted in a pass, of many scores and of few: 65,536 counters fit in a cache, 256 cost nothing
+# Bits counted in a pass, of many scores and of few: 65,536 counters fit in a cache, 256 cost nothing.
+DIGIT, SHORT = 16, 8
 
 
 def keep_largest(scores: Sequence[Tensor], k: int, *, names: Sequence[str] | None = None) -> list[Tensor]:
@@ -100,10 +98,12 @@ def keep_per_row(score: Tensor, k: int) -> Tensor:
     check(not (score.numel() and bool(score.detach().amax().isnan())), call, "scores without NaN", score)
     mask = torch.zeros(score.shape, dtype=torch.bool, device=score.device)
     rows, kept = score.detach().reshape(-1, columns), mask.view(-1, columns)
-    for start in range(0, rows.shape[0] if k else 0, max(1, PIECE // columns)):  # sorting costs 8 bytes an entry
-        piece = slice(start, start + max(1, PIECE // columns))
-        best = rows[piece].argsort(dim=1, descending=True, stable=True)[:, :k]
-        kept[piece].scatter_(1, best, True)
+    for start in range(0, rows.shape[0] if k else 0, max(1, PIECE // columns)):
+        piece = rows[start : start + max(1, PIECE // columns)]
+        limit = piece.kthvalue(columns - k + 1, dim=1, keepdim=True).values
+        above, equal = piece > limit, piece == limit
+        ties = k - above.sum(1, keepdim=True, dtype=torch.int32)
+        kept[start : start + len(piece)] = above | (equal & (equal.cumsum(1, dtype=torch.int32) <= ties))
     return mask
 
 
