@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .._core.checks import refuse_type
+
 __all__ = ["Masked", "Place", "bare", "computed", "join", "places"]
 
 
@@ -60,6 +62,8 @@ def bare(model: nn.Module) -> nn.Module:
     >>> bare(torch.compile(nn.Linear(2, 1)))
     Linear(in_features=2, out_features=1, bias=True)
     """
+    if not isinstance(model, nn.Module):
+        raise refuse_type("prune", "a torch.nn.Module", model)
     while True:
         if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
             model = model.module
