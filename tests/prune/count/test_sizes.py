@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.prune.networks import mnist_net
 from torch import nn
 
+from hasten.prune import apply, finalize
 from hasten.prune.count import LAYOUTS, pack, sizes
 
 
@@ -85,6 +86,15 @@ def test_quantized_modules_hide_their_weights() -> None:
         layer = torch.ao.nn.quantized.dynamic.Linear(3, 4)
     with pytest.raises(ValueError, match="sizes: expected weights that are parameters, got 1, which is quantized"):
         sizes(nn.Sequential(nn.ReLU(), layer))
+
+
+@pytest.mark.parametrize("mode", ["inplace", "parametrize"])
+def test_masks_count_however_they_are_worn(mode: str) -> None:
+    model = nn.Linear(8, 8)
+    apply(model, {"weight": torch.arange(64).view(8, 8) % 4 == 0}, mode)
+    found = sizes(model)
+    assert (found.total, found.nonzero) == (72, 24)
+    assert found == sizes(finalize(model))
 
 
 def test_buffers_are_no_parameters() -> None:

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..places import bare, places
 from .inputs import check_counted
 from .layouts import LAYOUTS, packed_bytes
 
@@ -76,7 +77,8 @@ def sizes(model: nn.Module) -> Sizes:
     """Count a model's parameters, the nonzero ones, and their bytes in each layout.
 
     Args:
-        model: any module with parameters that have values; zeros count as pruned, however they came there.
+        model: any module with parameters that have values; zeros count as pruned, however they came there. What a mask
+            covers as a parametrization counts as 0, as `finalize` leaves it.
 
     Returns:
         The sizes.
@@ -94,7 +96,7 @@ def sizes(model: nn.Module) -> Sizes:
     Source: size and compression ratio as in arXiv 2003.03033.
     """
     check_counted("sizes", model)
-    parameters = [parameter.detach() for parameter in model.parameters()]
+    parameters = _worn(model)
     found: dict[str, int | None] = dict.fromkeys(LAYOUTS, 0)
     patterned = False
     for parameter in parameters:
@@ -106,3 +108,9 @@ def sizes(model: nn.Module) -> Sizes:
         found["2:4"] = None
     nonzero = sum(int(torch.count_nonzero(parameter)) for parameter in parameters)
     return Sizes(sum(parameter.numel() for parameter in parameters), nonzero, found)
+
+
+def _worn(model: nn.Module) -> list[Tensor]:
+    """All parameters, those below a mask with zeros where it is."""
+    masks = {id(place.parameter): place.masked.mask for place in places(bare(model)) if place.masked is not None}
+    return [p.detach().masked_fill(~masks[id(p)], 0) if id(p) in masks else p.detach() for p in model.parameters()]
