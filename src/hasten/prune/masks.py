@@ -310,7 +310,7 @@ def _cover(at: list[Place], mask: Tensor) -> None:
 
 
 def _own_class(module: nn.Module) -> None:
-    """A parametrized module has a class of its own, with a property for each weight, but shares it with its deep copies.
+    """A parametrized module has a class of its own, with a property for each weight, which its deep copies share.
 
     Before properties come or go, it gets another: the copies keep theirs.
     """

@@ -7,9 +7,9 @@ value takes s bytes.
     csr            z s values, z column numbers and rows + 1 row starts of 4 bytes each (8 where 4 do not reach)
     csr_narrow     the same, each kind of number in the fewest bytes of 1, 2, 4 and 8 that hold the largest
     bitmap         one bit for each entry, ceil(n / 8) bytes, and z s values
-    2:4            two values of each four neighbours along dimension 1 (the in_features or input channels), n s / 2
-                   bytes, and their two places of 2 bits each, ceil(n / 8) bytes; only where no four hold more than two
+    2:4            two values of each four, n s / 2 bytes, and their two places of 2 bits each, ceil(n / 8) bytes
 
+The four of 2:4 are neighbours along dimension 1, the in_features or input channels; none may hold more than two values.
 Zeros lose their sign, every other value is kept to the bit. Headers (shape, dtype, names) are the file's own affair and
 counted nowhere.
 """
