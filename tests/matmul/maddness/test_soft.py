@@ -125,9 +125,9 @@ def test_the_path_matrix_expands_the_tree():
     for leaves in (16, 32, 64):
         sign = torch.randn(3, 2, leaves - 1, generator=g, dtype=torch.float64)
         matrix = soft.path_matrix(leaves, torch.float64)
-        torch.testing.assert_close(soft._soft_leaves(sign), torch.softmax(sign @ matrix.t(), -1))
+        torch.testing.assert_close(soft._soft_leaves(sign.mT).mT, torch.softmax(sign @ matrix.t(), -1))
         grad = torch.randn(3, 2, leaves, generator=g, dtype=torch.float64)
-        torch.testing.assert_close(soft._nodes_from_leaves(grad), grad @ matrix)
+        torch.testing.assert_close(soft._nodes_from_leaves(grad.mT).mT, grad @ matrix)
         assert (matrix.abs().sum(1) == leaves.bit_length() - 1).all()
 
 

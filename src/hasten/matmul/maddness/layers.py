@@ -282,7 +282,7 @@ class MaddnessConv2d(MaddnessLayer):
             g.pad(x.float()), g.kernel, dilation=g.dilation, stride=g.stride
         )  # (batch, D, height * width)
         # Only the columns that a tree looks at are kept for the backward pass.
-        rows = patches[:, self.split_dims.long().flatten()].transpose(1, 2).flatten(0, 1)
+        rows = patches.index_select(1, self.split_dims.flatten()).transpose(1, 2).flatten(0, 1)
         local = torch.arange(rows.shape[1], device=x.device).view(self.split_dims.shape)
         out = self._soft(rows, local).view(x.shape[0], *size, self.outputs)
         return out.permute(0, 3, 1, 2).contiguous().to(x.dtype)

@@ -13,7 +13,8 @@ backward pass is. All leaves get a gradient, not only those reached, so a thresh
 
 `soft_matmul_naive` says this with autograd and holds several (N, C, K - 1) and (N, C, K) tensors until the backward
 pass. `soft_matmul` holds `x`, the parameters and one byte per row and codebook: the backward pass recomputes the rest
-for a block of rows at a time. The path matrix is never multiplied with: expanding the tree level by level takes O(K).
+for a block of rows at a time, rows innermost: (C, K, rows). The path matrix is never multiplied with: expanding the tree
+level by level takes O(K).
 
 Source: arXiv:2106.10860 (trees and tables); the straight-through path follows arXiv:2311.10207.
 """
@@ -37,7 +38,7 @@ __all__ = [
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 LEAVES = (16, 32, 64)
-BLOCK = 1 << 21  # elements of a block's (rows, C, K) tensor in the backward pass: 8 MB of float32
+BLOCK = 1 << 18  # elements of a block's (C, K, rows) tensor in the backward pass: 1 MB of float32 stays in the cache
 
 
 def path_matrix(
@@ -290,7 +291,7 @@ def _soft(
     out = tables.new_empty(x.shape[0], tables.shape[0])
     for rows in _blocks(x.shape[0], thresholds):
         soft = _soft_leaves(_soft_signs(x[rows], split_dims, thresholds, tau)[1])
-        out[rows] = soft.flatten(1) @ tables.flatten(1).t()
+        out[rows] = (tables.flatten(1) @ soft.flatten(0, 1)).t()
     return out, x.new_empty(0, thresholds.shape[0], dtype=torch.uint8)
 
 
@@ -316,23 +317,26 @@ def _soft_backward(
     hard: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of `x`, `thresholds`, `tables` and `tau`, block by block."""
-    grad_x, grad_thresholds, grad_tables = (_zeros(t) for t in (x, thresholds, tables))
+    grad_thresholds, entries = _zeros(thresholds), tables.flatten(1).t().contiguous()  # (C K, M)
+    columns, grad_entries = _zeros(x.t()), _zeros(entries)  # (D, N): the gradient of x, its rows innermost, too
     grad_tau = torch.zeros(thresholds.shape[0], dtype=tau.dtype, device=tau.device)
-    width = tau.reshape(-1, 1)
+    width, leaf = tau.reshape(-1, 1, 1), torch.arange(tables.shape[2], device=x.device)[:, None]
     for rows in _blocks(x.shape[0], thresholds):
         h, soft_sign = _soft_signs(x[rows], split_dims, thresholds, tau)
         soft = _soft_leaves(torch.where(h > 0, 1.0, -1.0).to(h.dtype) if hard else soft_sign)
-        taken = F.one_hot(codes[rows].long(), soft.shape[-1]).to(soft.dtype) if hard else soft
-        grad_tables += (grad[rows].t() @ taken.flatten(1)).view_as(tables)
-        grad_leaf = (grad[rows] @ tables.flatten(1)).view_as(soft)
-        grad_logit = soft * (grad_leaf - (soft * grad_leaf).sum(-1, keepdim=True))
+        taken = (codes[rows].t()[:, None] == leaf.to(torch.uint8)).to(soft.dtype) if hard else soft
+        grad_entries.addmm_(taken.flatten(0, 1), grad[rows])
+        weighted = (entries @ grad[rows].t()).view_as(soft).mul_(soft)
+        grad_logit = weighted.addcmul_(soft, weighted.sum(1, keepdim=True), value=-1)
         grad_ratio = _nodes_from_leaves(grad_logit) * (1 - soft_sign.square())  # of h / tau
         grad_h = grad_ratio / width
-        grad_thresholds -= grad_h.sum(0)
-        grad_tau -= (grad_ratio * h).sum((0, 2)) / width.square().squeeze(1)
-        levels = [grad_h[:, :, (1 << i) - 1 : (2 << i) - 1].sum(-1) for i in range(split_dims.shape[1])]
-        grad_x[rows].index_add_(1, split_dims.long().flatten(), torch.stack(levels, -1).flatten(1))
-    return grad_x, grad_thresholds, grad_tables, grad_tau.sum() if tau.ndim == 0 else grad_tau
+        grad_thresholds -= grad_h.sum(2)
+        grad_tau -= torch.linalg.vecdot(grad_h.flatten(1), h.flatten(1))
+        levels = [grad_h[:, (1 << i) - 1 : (2 << i) - 1].sum(1) for i in range(split_dims.shape[1])]
+        columns[:, rows].index_add_(0, split_dims.flatten(), torch.stack(levels, 1).flatten(0, 1))
+    grad_tau /= tau
+    grad_tables = grad_entries.t().contiguous().view_as(tables)
+    return columns.t().contiguous(), grad_thresholds, grad_tables, grad_tau.sum() if tau.ndim == 0 else grad_tau
 
 
 @torch.library.register_fake("hasten::maddness_soft_backward")
@@ -361,35 +365,37 @@ def _zeros(like: Tensor) -> Tensor:
 
 
 def _blocks(rows: int, thresholds: Tensor) -> list[slice]:
-    """Slices of rows whose (rows, C, K) tensors stay small."""
+    """Slices of rows whose (C, K, rows) tensors stay small."""
     step = max(1, BLOCK // (thresholds.shape[0] * (thresholds.shape[1] + 1)))
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
 def _soft_signs(x: Tensor, split_dims: Tensor, thresholds: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """`h` and `tanh(h / tau)`, both (N, C, K - 1)."""
-    h = x[:, node_dims(split_dims)] - thresholds
-    return h, torch.tanh(h / tau.reshape(-1, 1))
+    """`h` and `tanh(h / tau)`, both (C, K - 1, N)."""
+    codebooks, levels = split_dims.shape
+    columns = x.index_select(1, split_dims.flatten()).t().contiguous().view(codebooks, levels, 1, -1)
+    h = [columns[:, i] - thresholds[:, (1 << i) - 1 : (2 << i) - 1, None] for i in range(levels)]
+    both = torch.cat(h, 1)
+    return both, torch.tanh(both / tau.reshape(-1, 1, 1))
 
 
 def _soft_leaves(sign: Tensor) -> Tensor:
-    """Softmax of the leaves' logits: (N, C, K) from signs (N, C, K - 1), the tree expanded level by level."""
-    logits = sign.new_zeros(*sign.shape[:2], 1)
-    while logits.shape[-1] <= sign.shape[-1]:
-        width = logits.shape[-1]
-        level = sign[:, :, width - 1 : 2 * width - 1]
-        logits = torch.stack([logits - level, logits + level], dim=-1).flatten(2)
-    return torch.softmax(logits, dim=-1)
+    """Softmax of the leaves' logits: (C, K, N) from signs (C, K - 1, N), the tree expanded level by level."""
+    logits = torch.zeros_like(sign[:, :1])
+    while (width := logits.shape[1]) <= sign.shape[1]:
+        level = sign[:, width - 1 : 2 * width - 1]
+        logits = torch.stack([logits - level, logits + level], dim=2).flatten(1, 2)
+    return torch.softmax(logits, dim=1)
 
 
 def _nodes_from_leaves(grad_logit: Tensor) -> Tensor:
-    """Transpose of the expansion: (N, C, K - 1) from (N, C, K); each node gets right subtree minus left subtree."""
+    """Transpose of the expansion: (C, K - 1, N) from (C, K, N); each node gets right subtree minus left subtree."""
     levels = []
-    while grad_logit.shape[-1] > 1:
-        left, right = grad_logit[:, :, 0::2], grad_logit[:, :, 1::2]
+    while grad_logit.shape[1] > 1:
+        left, right = grad_logit[:, 0::2], grad_logit[:, 1::2]
         levels.append(right - left)
         grad_logit = left + right
-    return torch.cat(levels[::-1], dim=-1)
+    return torch.cat(levels[::-1], dim=1)
 
 
 def _levels(leaves: int) -> int:
