@@ -24,10 +24,12 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
+import itertools
 import statistics
 import sys
 import time
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ from _record import emit
 from torch import Tensor, nn
 
 from hasten._core.surgery import NoEffectWarning
-from hasten.matmul import MaddnessConv2d, freeze, maddnessify, parameter_groups, prepare, progressive
+from hasten.matmul import MaddnessConv2d, finetune_mode, freeze, maddnessify, parameter_groups, prepare, progressive
 from hasten.matmul.maddness.planner import Entry, Plan
 
 CLAIM = "maddness_convert"
@@ -50,6 +52,7 @@ SMOKE = {
     "per_stage": 3, "steps": 3, "batch": 32,
 }  # fmt: skip
 Setup = argparse.Namespace
+Tune = Callable[[nn.Module, int, str], None]  # model, steps, what to call it
 
 
 # Models ---------------------------------------------------------------------------------------------------------------
@@ -84,27 +87,40 @@ def forced(dense: nn.Module, batches: list[Tensor], setup: Setup) -> tuple[nn.Mo
     return model, maddnessify(model, batches, plan=Plan(tuple(entries))).plan
 
 
-def tuned(dense: nn.Module, plan: Plan, batches: list[Tensor], images: Images, setup: Setup) -> nn.Module:
-    """The layers of a plan converted from front to back with training between, all trained together, frozen."""
-    if not plan.converted:
-        return dense
-    model = copy.deepcopy(dense)
+def tuner(dense: nn.Module, images: Images, setup: Setup) -> Tune:
+    """What trains a network, for so many steps, to give what `dense` gives."""
 
-    def copy_dense(batch: Images, out: Tensor) -> Tensor:
+    def loss(batch: Images, out: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            wanted = dense(batch.x.contiguous(memory_format=torch.channels_last))
+            wanted = dense(batch.x)
         return F.cross_entropy(out, wanted.float().softmax(1))
 
     def tune(model: nn.Module, steps: int, label: str) -> None:
         optimizer = torch.optim.Adam(parameter_groups(model, setup.lr))
-        train(model, images, optimizer, steps, copy_dense, seed=steps, label=label, size=setup.batch)
+        train(model, images, optimizer, steps, loss, seed=setup.seed + steps, label=label, size=setup.batch)
 
-    stages = iter(range(1, 100))
+    return tune
+
+
+def tuned(dense: nn.Module, plan: Plan, batches: list[Tensor], tune: Tune, setup: Setup) -> nn.Module:
+    """The layers of a plan converted from front to back with training between, then all trained together."""
+    model = copy.deepcopy(dense)
+    stages = itertools.count(1)
     progressive(
         model, batches, lambda model: tune(model, setup.stage_steps, f"stage {next(stages)}"),
         plan=plan, per_stage=setup.per_stage,
     )  # fmt: skip
     tune(model, setup.steps, "all")
+    freeze(model)
+    return model.eval()
+
+
+def resumed(model: nn.Module, tune: Tune, setup: Setup) -> nn.Module:
+    """Tables opened, trained once more, frozen; a network without any as it is."""
+    if not tables_of(model):
+        return model
+    finetune_mode(model)
+    tune(model, setup.steps, "more")
     freeze(model)
     return model.eval()
 
@@ -116,6 +132,12 @@ def loaded(setup: Setup, state: dict[str, Tensor]) -> nn.Module:
         prepare(model, state)
     model.load_state_dict(state)
     return model
+
+
+def tables_of(model: nn.Module) -> dict[str, list[int]]:
+    """Codebooks and leaves of each convolution by tables."""
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, MaddnessConv2d)}
+    return {name: [layer.ncodebooks, layer.leaves] for name, layer in layers.items()}
 
 
 # Results --------------------------------------------------------------------------------------------------------------
@@ -134,20 +156,19 @@ def bootstrap(differences: Tensor) -> list[float]:
 
 
 def tested(
-    models: dict[str, nn.Module], plans: dict[str, Plan], images: Images, held_out: Images, as_json: bool
+    models: dict[str, nn.Module], plans: Mapping[str, Plan], images: Images, held_out: Images, as_json: bool
 ) -> None:
     """One line for each arm."""
     right = {arm: (logits(model, images).argmax(1) == images.y).int() for arm, model in models.items()}
     for arm, model in models.items():
-        plan = plans.get(arm.split(",")[0], Plan())
         worse = right["dense"] - right[arm]
         value = float(right[arm].float().mean())
-        settings = {e.name: [e.ncodebooks, e.leaves] for e in plan.entries if e.convert} if arm != "dense" else {}
+        tables = tables_of(model)
         emit(
             as_json, claim=CLAIM, arm=arm, value=value, unit="accuracy", interval=bootstrap(right[arm]),
             n=len(images), lost=100 * float(worse.float().mean()), lost_interval=[100 * b for b in bootstrap(worse)],
-            held_out=accuracy(model, held_out), layers=len(settings), settings=settings,
-            reasons=[str(entry) for entry in plan.entries if arm in ARMS],
+            held_out=accuracy(model, held_out), layers=len(tables), tables=tables,
+            reasons=[str(entry) for entry in plans[arm].entries] if arm in plans else None,
         )  # fmt: skip
 
 
@@ -171,8 +192,7 @@ def timed(models: dict[str, nn.Module], images: Images, seconds: float, as_json:
 
 def order_of(model: nn.Module) -> torch.memory_format:
     """Tables take and give one channel after the other; dense convolutions are faster pixel by pixel."""
-    tables = any(isinstance(module, MaddnessConv2d) for module in model.modules())
-    return torch.contiguous_format if tables else torch.channels_last
+    return torch.contiguous_format if tables_of(model) else torch.channels_last
 
 
 @torch.no_grad()
@@ -201,17 +221,21 @@ def convert(setup: Setup, file: dict[str, Any]) -> None:
         file["dense"] = trained(setup, images).state_dict()
         save(setup, file)
     dense = loaded(setup, file["dense"])
-    models, plans = {"dense": dense}, {}
+    models, plans = {"dense": dense}, dict[str, Plan]()
     print(f"dense: {accuracy(dense, held_out):.4f} held out", file=sys.stderr, flush=True)
-    batches = list(images.x[: setup.calibration].split(128))
+    batches, tune = list(images.x[: setup.calibration].split(128)), tuner(dense, images, setup)
     for arm in setup.arms.split(","):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NoEffectWarning)  # a planner that refuses all layers is a result
-            plain, plan = (planned if arm == "planner" else forced)(dense, batches, setup)
-        words = f"{plan}\n{arm}, not fine-tuned: {accuracy(plain, held_out):.4f} held out"
-        print(words, file=sys.stderr, flush=True)
-        plans[arm], models[f"{arm}, not fine-tuned"] = plan, plain
-        models[arm] = tuned(dense, plan, batches, images, setup)
+        if setup.more and arm in file:
+            models[arm] = resumed(loaded(setup, file[arm]), tune, setup)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NoEffectWarning)  # a planner that refuses all layers is a result
+                plain, plan = (planned if arm == "planner" else forced)(dense, batches, setup)
+            words = f"{plan}\n{arm}, not fine-tuned: {accuracy(plain, held_out):.4f} held out"
+            print(words, file=sys.stderr, flush=True)
+            plans[arm], models[f"{arm}, not fine-tuned"] = plan, plain
+            models[arm] = tuned(dense, plan, batches, tune, setup) if plan.converted else dense
+        print(f"{arm}: {accuracy(models[arm], held_out):.4f} held out", file=sys.stderr, flush=True)
         file[arm] = models[arm].state_dict()
         save(setup, file)
     tested(models, plans, test, held_out, setup.json)
@@ -235,6 +259,7 @@ def settings() -> Setup:
     parser.add_argument("--time", action="store_true", help="time what the file holds")
     parser.add_argument("--seconds", type=float, default=20.0, help="with --time, of all rounds of a batch size")
     parser.add_argument("--arms", default=",".join(ARMS), help="to convert")
+    parser.add_argument("--more", action="store_true", help="fine-tune what the file holds for --steps more")
     parser.add_argument("--budget", type=float, default=0.05, help="the planner's limit of a layer's NMSE")
     parser.add_argument("--factor", type=int, default=2, help="forced codebooks for each input channel")
     parser.add_argument("--leaves", type=int, default=16, help="forced leaves, 16, 32 or 64")

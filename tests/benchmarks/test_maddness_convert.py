@@ -32,13 +32,18 @@ def test_converts_and_times(tmp_path):
     assert arms["dense"]["value"] > 0.5  # ten classes
     assert arms["dense"]["lost"] == 0
     assert len(arms["planner"]["reasons"]) == 10  # every layer is spoken of
-    assert arms["forced"]["layers"] == len(arms["forced"]["settings"]) == 6
+    assert arms["forced"]["layers"] == len(arms["forced"]["tables"]) == 6
     assert arms["forced"]["value"] > 0.5
     for line in arms.values():
         assert line["n"] == 600
         assert line["interval"][0] <= line["value"] <= line["interval"][1]
         assert line["lost_interval"][0] <= line["lost"] <= line["lost_interval"][1]
         assert line["lost"] == pytest.approx(100 * (arms["dense"]["value"] - line["value"]), abs=1e-3)
+
+    again = lines("--weights", weights, "--more", "--arms", "forced")
+    assert [line["arm"] for line in again] == ["dense", "forced"]
+    assert again[0]["value"] == arms["dense"]["value"]
+    assert again[1]["tables"] == arms["forced"]["tables"]
 
     timed = lines("--weights", weights, "--time", "--seconds", "0.05")
     names = ["dense", "planner", "forced", "dense, bfloat16"]
