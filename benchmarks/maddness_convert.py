@@ -11,9 +11,10 @@ forced                   all 3x3 convolutions but the first, whatever the clock 
 ..., not fine-tuned      the same layers replaced at once, and nothing trained
 
 All are frozen (8-bit tables, compiled kernels) before they are tested. Fine-tuning copies the dense network's outputs
-on training images (distillation), straight through the tables. Test images are looked at once, at the end; `held_out`
-is the accuracy on validation images. `lost`: points of accuracy below dense, with a 95 % interval of the paired
-bootstrap over test images. FILE keeps the weights of all arms; --arms names those to convert (again).
+on training images (distillation), straight through the tables. Test images are looked at once in a run, at its end;
+`held_out` is the accuracy on validation images. `lost`: points of accuracy below dense, with a 95 % interval of the
+paired bootstrap over test images. FILE keeps the weights of all arms; --arms names those to convert (again), --more
+trains on with what it holds.
 
 With --time all arms run the same images in turn, in batches of 128 and of 1; `ms` is the median, with a 95 % interval
 from the order of the values; `ratio` the median over rounds of dense's time over the arm's (above 1: faster).
@@ -144,7 +145,7 @@ def tables_of(model: nn.Module) -> dict[str, list[int]]:
 
 
 def accuracy(model: nn.Module, images: Images) -> float:
-    return float((logits(model, images).argmax(1) == images.y).float().mean())
+    return float((logits(model, images).argmax(1) == images.y).double().mean())
 
 
 def bootstrap(differences: Tensor) -> list[float]:
@@ -162,11 +163,11 @@ def tested(
     right = {arm: (logits(model, images).argmax(1) == images.y).int() for arm, model in models.items()}
     for arm, model in models.items():
         worse = right["dense"] - right[arm]
-        value = float(right[arm].float().mean())
+        value = float(right[arm].double().mean())
         tables = tables_of(model)
         emit(
             as_json, claim=CLAIM, arm=arm, value=value, unit="accuracy", interval=bootstrap(right[arm]),
-            n=len(images), lost=100 * float(worse.float().mean()), lost_interval=[100 * b for b in bootstrap(worse)],
+            n=len(images), lost=100 * float(worse.double().mean()), lost_interval=[100 * b for b in bootstrap(worse)],
             held_out=accuracy(model, held_out), layers=len(tables), tables=tables,
             reasons=[str(entry) for entry in plans[arm].entries] if arm in plans else None,
         )  # fmt: skip
