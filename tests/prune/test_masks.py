@@ -198,6 +198,12 @@ def test_nothing_is_changed_by_masks_that_do_not_fit() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
+def test_what_is_no_module_is_refused() -> None:
+    for call in (finalize, masks_of, lambda it: apply(it, {})):
+        with pytest.raises(TypeError, match=r"prune: expected a torch\.nn\.Module, got 3"):
+            call(3)
+
+
 def test_modes_are_not_mixed() -> None:
     net = small()
     masks = by_magnitude(net)

@@ -106,7 +106,7 @@ def test_wrappers_are_looked_through() -> None:
 
 
 def test_nothing_prunable_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"prune: expected a torch\.nn\.Module, got 3"):
+    with pytest.raises(TypeError, match=r"prune\.compute: expected a torch\.nn\.Module, got 3"):
         find(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected a model with a prunable layer, got LayerNorm with none"):
         find(nn.LayerNorm(3))

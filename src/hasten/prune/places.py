@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .._core.checks import refuse_type
+from .._core.wrappers import unwrapped as bare
 
 __all__ = ["Masked", "Place", "bare", "computed", "join", "places"]
 
@@ -56,25 +57,10 @@ def join(layer: str, attribute: str) -> str:
     return f"{layer}.{attribute}" if layer else attribute
 
 
-def bare(model: nn.Module) -> nn.Module:
-    """The model without what torch.compile and (Distributed)DataParallel put around it.
-
-    >>> bare(torch.compile(nn.Linear(2, 1)))
-    Linear(in_features=2, out_features=1, bias=True)
-    """
-    if not isinstance(model, nn.Module):
-        raise refuse_type("prune", "a torch.nn.Module", model)
-    while True:
-        if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
-            model = model.module
-        elif "_orig_mod" in model._modules:  # torch.compile's
-            model = model.get_submodule("_orig_mod")
-        else:
-            return model
-
-
 def places(model: nn.Module) -> list[Place]:
     """Every place of the (bare) model that holds a parameter, in model order; a tied one has several."""
+    if not isinstance(model, nn.Module):
+        raise refuse_type("prune", "a torch.nn.Module", model)
     found = []
     for layer, module in _modules(model):
         for attribute in _parametrized(module):

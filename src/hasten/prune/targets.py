@@ -82,6 +82,8 @@ def find(
     (('0.weight', '0.bias'), 40, 218)
     """
     model = bare(model)
+    if not isinstance(model, nn.Module):
+        raise refuse_type(call, "a torch.nn.Module", model)
     _refuse_quantized(model, call)
     held = places(model)
     skipped = ignored(model, held, ignore, call) | _classifiers(model, call, warn=not ignore)
