@@ -100,13 +100,13 @@ def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "un
     """
     removed = pattern in STRUCTURED
     if removed:
-        model, _ = materialize(model, inputs)
+        model, _ = materialize(model, (inputs,))
     clock = (
         time.thread_time
         if next(dense.parameters()).device.type == "cpu" and torch.get_num_threads() == 1
         else time.perf_counter
     )
-    found = report(model, inputs, baseline=dense, rounds=ROUNDS, clock=clock)
+    found = report(model, (inputs,), baseline=dense, rounds=ROUNDS, clock=clock)  # one argument, whatever it is
     assert found.macs is not None and found.baseline_macs is not None and found.comparison is not None
     compared = found.comparison
     return {
