@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hasten import methods
 from hasten._core import sources
 from hasten.cli import UsageError
-from hasten.cli.arms import split, parse_arms
+from hasten.cli.arms import parse_arms, split
 
 MINE = """
 from hasten.program import Card, method

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.bench.pruning.conftest import BLOBS, quick
+from tests.bench.pruning.quick import BLOBS, quick
 
 from hasten.bench import pruning
 from hasten.cli import main

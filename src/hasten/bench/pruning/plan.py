@@ -30,7 +30,7 @@ from hasten._core.checks import check, describe, positive, refuse, refuse_type
 from hasten._core.clock import Scheduled, parse_duration
 from hasten._core.rng import fork
 from hasten.program import Entry, Program, bind, call
-from hasten.prune import fraction_to_keep
+from hasten.prune import NoClassifierWarning, fraction_to_keep
 from hasten.schedules import cosine, scale
 
 from ..build import build_model
@@ -296,6 +296,7 @@ def _model(program: Program) -> tuple[nn.Module, tuple[int, int]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, _ = build_model(program, 0)
+        warnings.simplefilter("always", NoClassifierWarning)  # a user should know that it can be pruned away
         return model, parameters_of(CALL, model)
 
 
