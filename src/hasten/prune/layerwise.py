@@ -108,9 +108,8 @@ def sparsegpt(
     mask = torch.zeros_like(alive)
     width = max(1, block // keep.m) * keep.m if isinstance(keep, NM) else block
     blocks = [slice(start, min(start + width, work.shape[1])) for start in range(0, work.shape[1], width)]
-    budgets = (
-        _split(keep, [int(alive[:, at].sum()) for at in blocks]) if isinstance(keep, int) else [keep] * len(blocks)
-    )
+    lives = [int(alive[:, at].sum()) for at in blocks]
+    budgets = _split(keep, lives) if isinstance(keep, int) else [keep] * len(blocks)
     for at, budget in zip(blocks, budgets, strict=True):
         # Views: what is changed in them stays.
         errors = _prune_block(work[:, at], factor[at, at], budget, alive[:, at], silent[at], mask[:, at])
@@ -158,10 +157,9 @@ def _factor(hessian: Tensor, silent: Tensor, damping: float) -> Tensor:
 
 def _split(keep: int, sizes: Sequence[int]) -> list[int]:
     """`keep` in proportion to `sizes`, as whole numbers that add up, none above its size."""
-    ends, total = [0, *itertools.accumulate(sizes)], sum(sizes)
-    return [
-        keep * after // max(1, total) - keep * before // max(1, total) for before, after in itertools.pairwise(ends)
-    ]
+    ends = [0, *itertools.accumulate(sizes)]
+    shares = [keep * end // max(1, ends[-1]) for end in ends]
+    return [after - before for before, after in itertools.pairwise(shares)]
 
 
 @torch.no_grad()

@@ -1,8 +1,10 @@
 """Masks for a model: what is asked for, by a strategy, in a pattern. The model stays as it is.
 
-density of all     from compression, sparsity or speed-up            `allocate`
-scores             in rounds, where the strategy has more than one   `strategies`
-masks              exactly that many entries                         `choose`, `layerwise`
+    density of all     from compression, sparsity or speed-up            `allocate`
+    scores             in rounds, where the strategy has more than one   `strategies`
+    masks              exactly that many entries                         `choose`, `layerwise`
+
+Layer by layer, weights change on the way; `compute` puts them back, `reconstruct` is for those that stay changed.
 """
 
 from __future__ import annotations

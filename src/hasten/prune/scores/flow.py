@@ -57,7 +57,7 @@ def synflow(model: nn.Module, parameters: Mapping[str, nn.Parameter], data: Data
 
     >>> model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Linear(1, 1, bias=False))
     >>> with torch.no_grad():
-    ...     _ = model[0].weight.copy_(torch.tensor([[-3.0, 1.0]]))
+    ...     _ = model[0].weight.copy_(torch.tensor([[-3.0, 1.0]])), model[1].weight.fill_(2)
     >>> synflow(model, dict(model.named_parameters()), Data(torch.zeros(1, 2)))
     {'0.weight': tensor([[0.7500, 0.2500]]), '1.weight': tensor([[1.]])}
 
