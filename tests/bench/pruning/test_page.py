@@ -201,9 +201,8 @@ def test_few_seeds_and_a_classifier_that_is_not_known_are_said() -> None:
     assert "3 seeds resolve large differences only" in words.grounds(made(seeds=3))[-1]
     assert words.grounds(made(seeds=1))[-1].startswith("Fewer than 3 seeds prove nothing")
     assert not [text for text in words.grounds(made()) if "classifier" in text]
-    assert any(
-        "No layer of the model is known as its classifier" in text for text in words.grounds(made(classifier=False))
-    )
+    unknown = words.grounds(made(classifier=False))
+    assert any("No layer of the model is known as its classifier" in text for text in unknown)
 
 
 def test_a_run_that_failed_is_said_once(data: dict[str, Any]) -> None:

@@ -192,7 +192,7 @@ def mean_gap(one: Curve, other: Curve) -> tuple[Difference, float] | None:
 
 
 def _step(*curves: Curve) -> float:
-    """The step of the metric, below which seeds agree by luck: that of the points, for values between them have none."""
+    """The metric's step, below which seeds agree by luck; from the points, since values between them are on none."""
     return resolution_of([quality for curve in curves for points in curve.values() for _, quality in points])
 
 
