@@ -17,9 +17,9 @@ from hasten.matmul.quantizers import (
     clip_tables,
     reconstruct,
     rotate_by_variance,
-    subspaces,
     tables,
 )
+from hasten.matmul.spans import spans
 
 
 def draw(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -38,7 +38,7 @@ A, B = draw((400, 11)), draw((11, 6), 1)
 @given(D=st.integers(1, 60), data=st.data())
 def test_subspaces_tile_the_columns(D: int, data: st.DataObject) -> None:
     C = data.draw(st.integers(1, D))
-    parts = subspaces(D, C)
+    parts = spans(D, C)
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(D))
     assert [part.stop - part.start for part in parts] == [D // C + 1] * (D % C) + [D // C] * (C - D % C)
 

@@ -24,8 +24,9 @@ from .base import ApproxMatmul, Cost, Encoded
 from .exact import factor32, product, rows32
 from .kmeans import Clusters, biases, exponent, kmeans, nearest
 from .projections import leading, moments
+from .spans import spans
 
-__all__ = ["OPQ", "PQ", "Bolt", "ClippedTables", "clip_tables", "reconstruct", "rotate_by_variance", "subspaces"]
+__all__ = ["OPQ", "PQ", "Bolt", "ClippedTables", "clip_tables", "reconstruct", "rotate_by_variance"]
 
 # The shares of entries that may be clipped at either end, of arXiv 1706.10283. 0 is ours, and mostly wins: what is
 # clipped costs its excess squared, finer steps save 1 / (12 * 255^2) of the range squared for each entry.
@@ -36,16 +37,6 @@ ROTATION_ROUNDS = 10  # alternations of OPQ; each is one round of k-means and on
 
 
 # Pure functions -------------------------------------------------------------------------------------------------------
-
-
-def subspaces(D: int, C: int) -> list[slice]:
-    """The columns of each codebook: contiguous, the first D mod C with one more.
-
-    >>> [part.stop - part.start for part in subspaces(8, 3)]
-    [3, 3, 2]
-    """
-    ends = np.cumsum([D // C + (c < D % C) for c in range(C)]).tolist()
-    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def reconstruct(prototypes: list[np.ndarray], codes: np.ndarray) -> np.ndarray:
@@ -59,7 +50,7 @@ def reconstruct(prototypes: list[np.ndarray], codes: np.ndarray) -> np.ndarray:
 
 def tables(prototypes: list[np.ndarray], B: np.ndarray) -> np.ndarray:
     """The products of the prototypes with their rows of B, (C, K, M) float32, summed in float64."""
-    parts = subspaces(len(B), len(prototypes))
+    parts = spans(len(B), len(prototypes))
     wide = B.astype(np.float64)
     entries = [p.astype(np.float64) @ wide[part] for p, part in zip(prototypes, parts, strict=True)]
     return np.stack(entries).astype(np.float32)
@@ -123,7 +114,7 @@ def rotate_by_variance(covariance: np.ndarray, C: int) -> np.ndarray:
     """
     values, vectors = leading(covariance, len(covariance))
     logs = np.log(np.maximum(values, max(float(values[0]), 1e-280) * 1e-12))  # axes without variance count a little
-    room = [part.stop - part.start for part in subspaces(len(values), C)]
+    room = [part.stop - part.start for part in spans(len(values), C)]
     axes: list[list[int]] = [[] for _ in range(C)]
     sums = np.zeros(C)
     shift = logs[-1]  # all terms positive: more axes, larger product
@@ -190,7 +181,7 @@ class PQ(ApproxMatmul):
 
     def _cluster(self, rows: np.ndarray, weight: np.ndarray | None) -> list[Clusters]:
         """k-means in each codebook; the seed of one does not depend on how many there are."""
-        parts = subspaces(rows.shape[1], self.ncodebooks)
+        parts = spans(rows.shape[1], self.ncodebooks)
         streams = [np.random.default_rng((self.random_state, c)) for c in range(len(parts))]
         return [
             kmeans(np.ascontiguousarray(rows[:, part]), self._k(), rng, weight, self.max_iter)
@@ -210,7 +201,7 @@ class PQ(ApproxMatmul):
 
     def _codes(self, rows: np.ndarray) -> Encoded:
         codes = np.empty((len(rows), len(self._nearest)), np.uint8)
-        for c, part in enumerate(subspaces(rows.shape[1], len(self._nearest))):
+        for c, part in enumerate(spans(rows.shape[1], len(self._nearest))):
             codes[:, c] = nearest(rows[:, part], *self._nearest[c])
         return Encoded(codes, len(rows))
 
@@ -271,7 +262,7 @@ class OPQ(PQ):
         """Rotation and prototypes in turn, until a turn does not lower the error."""
         weighted = np.ldexp(rows, -exponent(rows)).T  # so that products with Y fit in float32
         weighted = weighted if weight is None else weighted * (weight / weight.max())
-        parts = subspaces(rows.shape[1], self.ncodebooks)
+        parts = spans(rows.shape[1], self.ncodebooks)
         unused = np.random.default_rng(0)  # nothing is drawn: each search starts from what the last one found
         for _ in range(ROTATION_ROUNDS):
             codes = np.stack([each.codes for each in found], axis=1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .._core.checks import below_one, positive, refuse, whole
-from ._wrappers import unwrapped
+from .._core.wrappers import unwrapped
 
 __all__ = ["EMA"]
 

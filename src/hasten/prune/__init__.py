@@ -4,6 +4,7 @@
     allocate   how many entries each tensor keeps         `allocate`
     select     exactly that many, ties by position        `select`, `patterns`
     hold       they stay zero under any optimizer         `masks`, `hold`
+    train      masks that change as training goes on      `controller`, `presets`, `schedules`, `rewind`
     count      parameters, bytes, MACs, measured time     `count`
     remove     channels and heads, physically             `structure`
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .._core.wrappers import unwrapped as bare
+
 __all__ = ["Masked", "Place", "bare", "computed", "join", "places"]
 
 
@@ -52,21 +54,6 @@ class Place:
 def join(layer: str, attribute: str) -> str:
     """The full name of an attribute of a layer; the model itself has the name ""."""
     return f"{layer}.{attribute}" if layer else attribute
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The model without what torch.compile and (Distributed)DataParallel put around it.
-
-    >>> bare(torch.compile(nn.Linear(2, 1)))
-    Linear(in_features=2, out_features=1, bias=True)
-    """
-    while True:
-        if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
-            model = model.module
-        elif "_orig_mod" in model._modules:  # torch.compile's
-            model = model.get_submodule("_orig_mod")
-        else:
-            return model
 
 
 def places(model: nn.Module) -> list[Place]:

@@ -3,10 +3,11 @@
 The order is total: a larger score wins, then the earlier tensor, then the lower flat index (row-major). So the same
 scores give the same masks on every platform, and k + 1 entries are the k entries and one more: masks are nested.
 
-How: floats are read as integers of the same order, and the k-th largest is found 16 bits at a time by counting how
-often each value of these bits occurs: two passes over float32, four over float64. The floor is to read every score
-once, and another time for the masks; this reads them three times. Nothing is sorted and nothing is copied as a whole:
-beyond the scores and the masks it needs 16 bytes for each entry of a piece of half a million.
+How: floats are read as integers of the same order, and the k-th largest is found 11 bits at a time by counting how
+often each value of these bits occurs: three passes over float32, six over float64. The floor is to read every score
+once, and another time for the masks; this reads them four times. Nothing is sorted and nothing is copied as a whole:
+beyond the scores and the masks it needs 16 bytes for each entry of a piece. On a CPU a piece fits into a cache and is
+too small for torch to share among threads, whose meetings would cost more than they save, on a busy machine far more.
 """
 
 from __future__ import annotations
@@ -20,11 +21,9 @@ from .._core.checks import check, describe, refuse, refuse_type
 
 __all__ = ["keep_largest", "keep_largest_each", "keep_per_row"]
 
-PIECE = 1 << 19  # entries looked at together
-DIGIT, SHORT = (
-    16,
-    8,
-)  # bits counted in a pass, of many scores and of few: 65,536 counters fit in a cache, 256 cost nothing
+PIECE = 1 << 15  # entries looked at together on a CPU: torch's grain, up to which an operation stays on one thread
+PIECE_ELSEWHERE = 1 << 24
+DIGIT = 11  # bits counted in a pass: 2,048 counters
 
 
 def keep_largest(scores: Sequence[Tensor], k: int, *, names: Sequence[str] | None = None) -> list[Tensor]:
@@ -123,21 +122,27 @@ def _mark(scores: Sequence[Tensor], masks: Sequence[Tensor], k: int) -> None:
 
 def _kth(scores: Sequence[Tensor], k: int, bits: int) -> tuple[int, int]:
     """The key of the `k`-th largest score, and how many scores are larger."""
-    digit = DIGIT if sum(len(score) for score in scores) > 1 << DIGIT else SHORT
-    lowest, above = -(1 << digit - 1), 0  # of the keys' leading bits: the least they can be; keys above the candidates
-    for shift in range(bits - digit, -1, -digit):
-        counts = torch.zeros(1 << digit, dtype=torch.int64)
+    known, above = None, 0  # the key's leading bits, and how many keys have larger ones
+    shift = bits
+    while shift:
+        width = min(DIGIT, shift)
+        shift -= width
+        lowest = (
+            -(1 << width - 1) if known is None else known << width
+        )  # the least that the bits from `shift` on can be
+        counts = torch.zeros(1 << width, dtype=torch.int64)
         for score, _ in _pieces(scores, scores):
             leading = _keys(score, bits) >> shift
-            if shift + digit < bits:
-                leading = leading[leading >> digit == lowest >> digit]
-            counts += torch.bincount(leading - lowest, minlength=1 << digit).cpu()
+            digit = leading - lowest
+            if known is not None:  # the others are counted as one more digit, which is cheaper than taking them out
+                digit = torch.where(leading >> width == known, digit, 1 << width)
+            counts += torch.bincount(digit, minlength=1 << width).cpu()[: 1 << width]
         reached = above + counts.flip(0).cumsum(0)  # keys of at least this digit, from the largest digit down
         place = int(torch.searchsorted(reached, k))
         above = int(reached[place] - counts.flip(0)[place])
-        lowest += (1 << digit) - 1 - place
-        lowest <<= digit if shift else 0
-    return lowest, above
+        known = lowest + (1 << width) - 1 - place
+    assert known is not None
+    return known, above
 
 
 def _keys(score: Tensor, bits: int) -> Tensor:
@@ -149,4 +154,5 @@ def _keys(score: Tensor, bits: int) -> Tensor:
 
 def _pieces(scores: Sequence[Tensor], masks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     for score, mask in zip(scores, masks, strict=True):
-        yield from zip(score.split(PIECE), mask.split(PIECE), strict=True)
+        size = PIECE if score.device.type == "cpu" else PIECE_ELSEWHERE
+        yield from zip(score.split(size), mask.split(size), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,7 @@ def test_no_batches(calibration):
         list(batches_of("f", calibration))
 
 
-@pytest.mark.parametrize("calibration", [None, 3, {"inputs": torch.zeros(2)}, "data"])
+@pytest.mark.parametrize("calibration", [None, 3, {"inputs": torch.zeros(2)}, "data", np.zeros((4, 2))])
 def test_other_things_than_batches(calibration):
     with pytest.raises(TypeError, match="an iterable of batches"):
         list(batches_of("f", calibration))

@@ -176,6 +176,19 @@ def test_a_target_of_time(clock):
     assert now <= 0.8 * total
 
 
+def test_a_dense_form_that_is_none(clock):
+    with pytest.raises(ValueError, match="maddnessify: expected against among .* Did you mean bfloat16"):
+        maddnessify(net(), images(), ncodebooks=6, against="bfloat61")
+    assert not clock
+
+
+@pytest.mark.parametrize("convert", [maddnessify, lambda *a, **o: progressive(*a, lambda _: None, **o)])
+def test_one_row_is_too_few(convert):
+    with pytest.raises(ValueError, match="(maddnessify|progressive): expected at least 2 rows for '1'"):
+        convert(nn.Sequential(nn.ReLU(), nn.Linear(8, 8)).eval(), torch.ones(1, 8), ncodebooks=2, skip=(),
+                **({"force": True} if convert is maddnessify else {}))  # fmt: skip
+
+
 def test_which_dense_form_is_to_be_beaten(clock):
     plan = maddnessify(net(), images(), ncodebooks=6, against="bfloat16").plan
     assert plan["fc"].convert  # 12 microseconds against 16
@@ -396,7 +409,7 @@ def test_a_small_network_keeps_its_accuracy():
         ({"budget": "small"}, TypeError, "largest NMSE"),
         ({"budget": Budget(time=0.5), "force": True}, ValueError, "target of time or force"),
         ({"plan": Plan(), "force": True}, ValueError, "plan or force"),
-        ({"against": "fp32"}, ValueError, "a time of the dense layer in fp32"),
+        ({"against": "fp32"}, ValueError, "expected against among fastest, float32"),
         ({"max_rows": 0}, ValueError, "max_rows"),
         ({"lut_bits": 16}, ValueError, "lut_bits=8"),
         ({"accumulate": "average"}, ValueError, "accumulate among"),

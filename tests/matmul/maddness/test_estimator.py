@@ -120,6 +120,13 @@ def test_batches_do_not_matter(n, accumulate):
     assert (model.matmul(model.encode(TEST)) == whole).all()
 
 
+def test_a_large_batch_with_a_tail():
+    model, rows = Maddness(7).fit(TRAIN, B), rows_like_activations(10_007, D, rank=5, seed=1)
+    codes = numpy_kernels.encode(rows, model.split_dims_, model.thresholds_)
+    assert (model.encode(rows).array() == codes).all()
+    assert (model.matmul(rows) == numpy_kernels.scan(codes, model.tables_)).all()
+
+
 @pytest.mark.parametrize(
     "view", [np.asfortranarray, lambda x: x[::-1][::-1], lambda x: np.repeat(x, 2, axis=1)[:, ::2], torch.from_numpy]
 )
@@ -241,6 +248,18 @@ def test_as_many_codebooks_as_columns():
     assert loss(ncodebooks=D, leaves=64) < loss(ncodebooks=8)
     narrow = A[:, :1].copy()
     assert Maddness(1, leaves=64).fit(narrow, np.ones((1, 1))).score(narrow, np.ones((1, 1))) > 0.99
+
+
+def test_columns_without_variance_are_not_cut():
+    rows = A.copy()
+    rows[:, 1::2] = np.arange(D // 2, dtype=np.float32)
+    for options in ({}, {"split_metric": "input"}, {"dense": False}):
+        model = Maddness(4, **options).fit(rows[:2000], B)
+        assert (model.split_dims_ % 2 == 0).all()
+        assert model.score(rows[2000:], B) > 0.7
+    constant = Maddness(D).fit(rows[:2000], B)  # a codebook for each column
+    assert np.isinf(constant.thresholds_[1::2]).all()
+    assert constant.score(rows[2000:], B) > 0.7
 
 
 def test_ties_at_zero_are_not_cut():

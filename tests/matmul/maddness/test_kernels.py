@@ -149,7 +149,7 @@ def test_what_native_code_refuses():
     assert ext is not None
     dims, nodes = kernels._packed_trees(trees, 5)
     packed = kernels._packed_tables(tables, "exact", 16, 5)
-    out, codes = np.empty((70, 3), np.float32), np.empty(128 * 5, np.uint8)
+    out, codes = np.zeros((70, 3), np.float32), np.empty(128 * 5, np.uint8)
     with pytest.raises(ValueError, match="a column that the rows do not have"):
         ext.maddness_encode(x, np.full((5, 4), 20, np.int32), nodes, 0, codes, "scalar", 1)
     with pytest.raises(ValueError, match="codes of another size"):

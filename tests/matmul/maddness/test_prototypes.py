@@ -19,7 +19,7 @@ from hasten.matmul.maddness.prototypes import (
     reachable,
     ridge_prototypes,
 )
-from hasten.matmul.maddness.trees import spans
+from hasten.matmul.spans import spans
 
 
 def counted(A, codes, leaves=16, weight=None):

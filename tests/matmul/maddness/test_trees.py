@@ -12,7 +12,7 @@ from tests.matmul import reference
 from tests.matmul.maddness.data import random_trees, rows_like_activations
 
 from hasten.matmul.maddness import Trees, learn_trees, numpy_kernels
-from hasten.matmul.maddness.trees import spans
+from hasten.matmul.spans import spans
 
 CUBE = np.array(list(itertools.product([0, 1], repeat=4)), np.float32)  # row k: the bits of k, the highest first
 

@@ -21,7 +21,9 @@ struct Bytes {
 #endif
     }
     INLINE static Bytes zero() { return {_mm256_setzero_si256()}; }
-    INLINE static Bytes load(const uint8_t* from) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))}; }
+    INLINE static Bytes load(const uint8_t* from) {
+        return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))};
+    }
     INLINE static void store_words(__m256i first, __m256i second, uint16_t* to) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), first);
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + kRows / 2), second);
@@ -93,7 +95,8 @@ void encode(const float* const* columns, const Trees& trees, Layout, uint8_t* co
     encode_planes<Rows>(columns, trees, codes);
 }
 
-void sums(const uint8_t* codes, std::size_t blocks, Layout, const Tables& tables, const Range& range, uint16_t* result) {
+void sums(const uint8_t* codes, std::size_t blocks, Layout, const Tables& tables, const Range& range,
+          uint16_t* result) {
     sums_of_planes<Bytes>(codes, blocks, tables, range, result);
 }
 

@@ -1,5 +1,5 @@
-// AVX-512: 64 bytes. Included by avx512.cpp (byte shuffles within quarters) and avx512vnni.cpp (HASTEN_MADDNESS_VBMI: any
-// byte of 64, and sums of four bytes).
+// AVX-512: 64 bytes. Included by avx512.cpp (byte shuffles within quarters) and avx512vnni.cpp (HASTEN_MADDNESS_VBMI:
+// any byte of 64, and sums of four bytes).
 #include "../cpu_features.hpp"
 
 #if defined(HASTEN_X86)
@@ -36,7 +36,7 @@ struct Bytes {
     INLINE static __m512i four_times(const uint8_t* sixteen) {
         return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
     }
-    // Filling the quarters takes a shuffle on some machines: a table of 16 serves as many rows as registers have room for.
+    // Filling the quarters takes a shuffle on some machines: a table of 16 serves all rows that fit in registers.
     template <std::size_t leaves>
     struct Table {
         static constexpr std::size_t kLeaves = leaves, kServes = 1, kOutputs = 1, kLanes = 6;
@@ -134,7 +134,8 @@ void encode_quads(const float* const* columns, const Trees& trees, uint8_t* code
         for (std::size_t row = 0; row < kRows; row += Rows::kRows) {
             __m512i four = _mm512_set1_epi32(0x30201000);
             for (int j = 0; j < 4; ++j) {
-                const __m512i code = descend<Rows, 4>(columns + 4 * j, nodes + j * static_cast<int>(kNodes), row, Rows::zero());
+                const float* const tree = nodes + j * static_cast<int>(kNodes);
+                const __m512i code = descend<Rows, 4>(columns + 4 * j, tree, row, Rows::zero());
                 four = _mm512_add_epi32(four, _mm512_sllv_epi32(code, _mm512_set1_epi32(8 * j)));
             }
             _mm512_storeu_si512(codes + 4 * row, four);
@@ -198,7 +199,9 @@ void sums(const uint8_t* codes, std::size_t blocks, Layout layout, const Tables&
             for (; m + 4 <= range.last; m += 4, luts += 4 * stride, to += 4 * kRows) {
                 quad_sums<4>(codes, luts, stride, range.from, range.to, to);
             }
-            for (; m < range.last; ++m, luts += stride, to += kRows) quad_sums<1>(codes, luts, stride, range.from, range.to, to);
+            for (; m < range.last; ++m, luts += stride, to += kRows) {
+                quad_sums<1>(codes, luts, stride, range.from, range.to, to);
+            }
         }
         return;
     }
@@ -235,7 +238,7 @@ struct Tile {
                 a[i + 2 * k + 1] = _mm512_unpackhi_epi32(b[i + k], b[i + k + 2]);
             }
         }
-        for (std::size_t r = 0; r < 8; ++r) put_quarters(a, r, out + static_cast<std::ptrdiff_t>(r) * row_stride, 8 * row_stride);
+        for (std::size_t r = 0; r < 8; ++r, out += row_stride) put_quarters(a, r, out, 8 * row_stride);
     }
     // Row r of each quarter; of a half (8 outputs) it is the lower or upper 64 bits of a[r / 2] and a[r / 2 + 4].
     INLINE void put_quarters(const __m512i (&a)[16], std::size_t r, float* out, std::ptrdiff_t stride) const {

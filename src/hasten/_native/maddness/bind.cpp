@@ -51,22 +51,27 @@ void check_layout(Layout layout, Isa isa, std::size_t codebooks, std::size_t lea
     need(layout != Layout::quads || codebooks % 4 == 0, "maddness: quads need a multiple of 4 codebooks");
 }
 
+template <typename Array>
+std::ptrdiff_t stride(const Array& x, std::size_t axis) {
+    return static_cast<std::ptrdiff_t>(x.stride(axis));
+}
+
 Matrix matrix_of(const AnyArray& x) {
     need(x.ndim() == 2, "maddness: rows of two dimensions");
-    return {x.data(), type_of(x), x.shape(0), x.shape(1), static_cast<std::ptrdiff_t>(x.stride(0)), static_cast<std::ptrdiff_t>(x.stride(1))};
+    return {x.data(), type_of(x), x.shape(0), x.shape(1), stride(x, 0), stride(x, 1)};
 }
 
 // x: images; geometry: filter, stride, padding, dilation, places, each down and across.
 Patches patches_of(const AnyArray& x, const Numbers& geometry) {
     need(x.ndim() == 4 && geometry.shape(0) == 10, "maddness: images of four dimensions, and ten numbers");
-    Patches p = {x.data(), type_of(x), x.shape(0), x.shape(1), x.shape(2), x.shape(3), static_cast<std::ptrdiff_t>(x.stride(0)),
-                 static_cast<std::ptrdiff_t>(x.stride(1)), static_cast<std::ptrdiff_t>(x.stride(2)),
-                 static_cast<std::ptrdiff_t>(x.stride(3)), {}, {}, {}, {}, {}};
+    Patches p = {x.data(), type_of(x), x.shape(0), x.shape(1), x.shape(2), x.shape(3),
+                 stride(x, 0), stride(x, 1), stride(x, 2), stride(x, 3), {}, {}, {}, {}, {}};
     std::size_t* const to[] = {p.filter, p.stride, p.padding, p.dilation, p.places};
     for (std::size_t k = 0; k < 10; ++k) {
         const int64_t number = geometry.data()[k];
         const bool may_be_zero = k / 2 == 2 || k / 2 == 4;  // padding, places
-        need(number >= (may_be_zero ? 0 : 1) && number < (int64_t{1} << 31), "maddness: a number of the filter is out of range");
+        const bool in_range = number >= (may_be_zero ? 0 : 1) && number < (int64_t{1} << 31);
+        need(in_range, "maddness: a number of the filter is out of range");
         to[k / 2][k % 2] = static_cast<std::size_t>(number);
     }
     return p;
@@ -85,21 +90,27 @@ Trees trees_of(const Dims& dims, const Nodes& nodes, std::size_t columns) {
 Tables tables_of(const Luts& luts, std::size_t group, const Floats& scale, const Floats& offset) {
     const std::size_t leaves = luts.shape(2), codebooks = luts.shape(1);
     need(leaves == 16 || leaves == 32 || leaves == 64, "maddness: tables of 16, 32 or 64 leaves");
-    need(scale.shape(0) == luts.shape(0) && offset.shape(0) == luts.shape(0), "maddness: a scale and an offset for each output");
+    const bool one_each = scale.shape(0) == luts.shape(0) && offset.shape(0) == luts.shape(0);
+    need(one_each, "maddness: a scale and an offset for each output");
     const bool known = group == 0 || group == 1 || group == 2 || group == 4 || group == 8 || group == 16;
     need(known && (group == 0 || codebooks % group == 0), "maddness: groups of 1 to 16 codebooks, a power of two");
     need(group == 0 || codebooks / group <= kMaxCodebooks, "maddness: too many groups");
     return {luts.data(), luts.shape(0), codebooks, leaves, group, scale.data(), offset.data()};
 }
 
+void check_fit(const Tables& tables, const Trees& trees) {
+    const bool fits = tables.codebooks == trees.codebooks && tables.leaves == std::size_t{1} << trees.levels;
+    need(fits, "maddness: tables of other trees");
+}
+
 Output output_of(const Out& out, std::size_t rows, const Tables& tables) {
     need(out.shape(0) == rows && out.shape(1) == tables.outputs, "maddness: an output of another shape");
-    return {out.data(), static_cast<std::ptrdiff_t>(out.stride(0)), static_cast<std::ptrdiff_t>(out.stride(1))};
+    return {out.data(), stride(out, 0), stride(out, 1)};
 }
 
 template <typename Source>
-void encode_into(const Source& x, std::size_t rows, const Trees& trees, int layout, const Codes& codes, const char* isa_name,
-                 std::size_t threads) {
+void encode_into(const Source& x, std::size_t rows, const Trees& trees, int layout, const Codes& codes,
+                 const char* isa_name, std::size_t threads) {
     const Isa isa = require_isa(isa_name);
     check_layout(layout_from(layout), isa, trees.codebooks, std::size_t{1} << trees.levels);
     need(codes.shape(0) == code_bytes(rows, trees.codebooks), "maddness: codes of another size");
@@ -107,8 +118,8 @@ void encode_into(const Source& x, std::size_t rows, const Trees& trees, int layo
     encode(x, trees, layout_from(layout), codes.data(), isa, threads);
 }
 
-void bind_encode(const AnyArray& x, const Dims& dims, const Nodes& nodes, int layout, const Codes& codes, const char* isa,
-                 std::size_t threads) {
+void bind_encode(const AnyArray& x, const Dims& dims, const Nodes& nodes, int layout, const Codes& codes,
+                 const char* isa, std::size_t threads) {
     const Matrix rows = matrix_of(x);
     encode_into(rows, rows.rows, trees_of(dims, nodes, rows.columns), layout, codes, isa, threads);
 }
@@ -119,8 +130,8 @@ void bind_encode_patches(const AnyArray& x, const Numbers& geometry, const Dims&
     encode_into(patches, patches.rows(), trees_of(dims, nodes, patches.columns()), layout, codes, isa, threads);
 }
 
-void bind_scan(const ReadCodes& codes, std::size_t rows, int layout, const Luts& luts, std::size_t group, const Floats& scale,
-               const Floats& offset, const Out& out, const char* isa_name, std::size_t threads) {
+void bind_scan(const ReadCodes& codes, std::size_t rows, int layout, const Luts& luts, std::size_t group,
+               const Floats& scale, const Floats& offset, const Out& out, const char* isa_name, std::size_t threads) {
     const Tables tables = tables_of(luts, group, scale, offset);
     const Output to = output_of(out, rows, tables);
     const Isa isa = require_isa(isa_name);
@@ -130,12 +141,13 @@ void bind_scan(const ReadCodes& codes, std::size_t rows, int layout, const Luts&
     scan(codes.data(), layout_from(layout), rows, tables, to, isa, threads);
 }
 
-void bind_multiply(const AnyArray& x, const Dims& dims, const Nodes& nodes, int layout, const Luts& luts, std::size_t group,
-                   const Floats& scale, const Floats& offset, const Out& out, const char* isa_name, std::size_t threads) {
+void bind_multiply(const AnyArray& x, const Dims& dims, const Nodes& nodes, int layout, const Luts& luts,
+                   std::size_t group, const Floats& scale, const Floats& offset, const Out& out, const char* isa_name,
+                   std::size_t threads) {
     const Matrix rows = matrix_of(x);
     const Trees trees = trees_of(dims, nodes, rows.columns);
     const Tables tables = tables_of(luts, group, scale, offset);
-    need(tables.codebooks == trees.codebooks && tables.leaves == std::size_t{1} << trees.levels, "maddness: tables of other trees");
+    check_fit(tables, trees);
     const Output to = output_of(out, rows.rows, tables);
     const Isa isa = require_isa(isa_name);
     check_layout(layout_from(layout), isa, tables.codebooks, tables.leaves);
@@ -161,12 +173,14 @@ double bind_shuffle_rate(const char* isa) {
     return per_second([&] { return kernels.shuffles(1 << 16); });
 }
 
-double bind_sum_rate(const ReadCodes& codes, std::size_t rows, int layout, const Luts& luts, std::size_t group, const char* isa_name) {
+double bind_sum_rate(const ReadCodes& codes, std::size_t rows, int layout, const Luts& luts, std::size_t group,
+                     const char* isa_name) {
     const std::vector<float> ones(luts.shape(0), 1.0f);
     const Tables tables = {luts.data(), luts.shape(0), luts.shape(1), luts.shape(2), group, ones.data(), ones.data()};
     const Isa isa = require_isa(isa_name);
     check_layout(layout_from(layout), isa, tables.codebooks, tables.leaves);
-    need(codes.shape(0) == code_bytes(rows, tables.codebooks) && tables.codebooks <= kMaxCodebooks, "maddness: codes of another size");
+    const bool fits = codes.shape(0) == code_bytes(rows, tables.codebooks) && tables.codebooks <= kMaxCodebooks;
+    need(fits, "maddness: codes of another size");
     need(group == 0 || (group == 16 && tables.codebooks % 16 == 0), "maddness: groups of 16");
     need(tables.leaves == 16 || tables.leaves == 32 || tables.leaves == 64, "maddness: tables of 16, 32 or 64 leaves");
     nb::gil_scoped_release release;
@@ -174,18 +188,17 @@ double bind_sum_rate(const ReadCodes& codes, std::size_t rows, int layout, const
 }
 
 // out: (images, outputs, places), any strides.
-void bind_convolve(const AnyArray& x, const Numbers& geometry, const Dims& dims, const Nodes& nodes, int layout, const Luts& luts,
-                   std::size_t group, const Floats& scale, const Floats& offset, const Images& out, const char* isa_name,
-                   std::size_t threads) {
+void bind_convolve(const AnyArray& x, const Numbers& geometry, const Dims& dims, const Nodes& nodes, int layout,
+                   const Luts& luts, std::size_t group, const Floats& scale, const Floats& offset, const Images& out,
+                   const char* isa_name, std::size_t threads) {
     const Patches patches = patches_of(x, geometry);
     const Trees trees = trees_of(dims, nodes, patches.columns());
     const Tables tables = tables_of(luts, group, scale, offset);
-    need(tables.codebooks == trees.codebooks && tables.leaves == std::size_t{1} << trees.levels, "maddness: tables of other trees");
+    check_fit(tables, trees);
     const std::size_t places = patches.places[0] * patches.places[1];
     need(out.shape(0) == patches.images && out.shape(1) == tables.outputs && out.shape(2) == places && places > 0,
          "maddness: an output of another shape");
-    const Output to = {out.data(), static_cast<std::ptrdiff_t>(out.stride(2)), static_cast<std::ptrdiff_t>(out.stride(1)), places,
-                       static_cast<std::ptrdiff_t>(out.stride(0))};
+    const Output to = {out.data(), stride(out, 2), stride(out, 1), places, stride(out, 0)};
     const Isa isa = require_isa(isa_name);
     check_layout(layout_from(layout), isa, tables.codebooks, tables.leaves);
     nb::gil_scoped_release release;
@@ -201,24 +214,26 @@ int bind_layout(std::size_t leaves, bool exact, const char* isa) {
 void bind_maddness(nb::module_& m) {
     m.attr("MADDNESS_ROWS") = kRows;
     m.attr("MADDNESS_NODES") = kNodes;
-    m.def("maddness_layout", &bind_layout, "leaves"_a, "exact"_a, "isa"_a, "The layout of codes that is summed fastest.");
+    m.def("maddness_layout", &bind_layout, "leaves"_a, "exact"_a, "isa"_a,
+          "The layout of codes that is summed fastest.");
     m.def("maddness_encode", &bind_encode, "x"_a.noconvert(), "dims"_a.noconvert(), "nodes"_a.noconvert(), "layout"_a,
           "codes"_a.noconvert(), "isa"_a, "threads"_a, "Codes of rows of any strides (maddness/kernels.hpp).");
-    m.def("maddness_encode_patches", &bind_encode_patches, "x"_a.noconvert(), "geometry"_a.noconvert(), "dims"_a.noconvert(),
-          "nodes"_a.noconvert(), "layout"_a, "codes"_a.noconvert(), "isa"_a, "threads"_a,
+    m.def("maddness_encode_patches", &bind_encode_patches, "x"_a.noconvert(), "geometry"_a.noconvert(),
+          "dims"_a.noconvert(), "nodes"_a.noconvert(), "layout"_a, "codes"_a.noconvert(), "isa"_a, "threads"_a,
           "Codes of the places of a filter in images (NCHW).");
     m.def("maddness_scan", &bind_scan, "codes"_a.noconvert(), "rows"_a, "layout"_a, "luts"_a.noconvert(), "group"_a,
           "scale"_a.noconvert(), "offset"_a.noconvert(), "out"_a.noconvert(), "isa"_a, "threads"_a,
           "Sums of the tables' entries, as floats.");
     m.def("maddness_shuffle_rate", &bind_shuffle_rate, "isa"_a, "Bytes that shuffles alone look up in a second.");
-    m.def("maddness_sum_rate", &bind_sum_rate, "codes"_a.noconvert(), "rows"_a, "layout"_a, "luts"_a.noconvert(), "group"_a, "isa"_a,
-          "Bytes that a scan looks up and adds in a second.");
-    m.def("maddness_multiply", &bind_multiply, "x"_a.noconvert(), "dims"_a.noconvert(), "nodes"_a.noconvert(), "layout"_a,
-          "luts"_a.noconvert(), "group"_a, "scale"_a.noconvert(), "offset"_a.noconvert(), "out"_a.noconvert(), "isa"_a,
-          "threads"_a, "Both, a few rows at a time.");
-    m.def("maddness_convolve", &bind_convolve, "x"_a.noconvert(), "geometry"_a.noconvert(), "dims"_a.noconvert(), "nodes"_a.noconvert(),
-          "layout"_a, "luts"_a.noconvert(), "group"_a, "scale"_a.noconvert(), "offset"_a.noconvert(), "out"_a.noconvert(), "isa"_a,
-          "threads"_a, "Both, of the places of a filter in images.");
+    m.def("maddness_sum_rate", &bind_sum_rate, "codes"_a.noconvert(), "rows"_a, "layout"_a, "luts"_a.noconvert(),
+          "group"_a, "isa"_a, "Bytes that a scan looks up and adds in a second.");
+    m.def("maddness_multiply", &bind_multiply, "x"_a.noconvert(), "dims"_a.noconvert(), "nodes"_a.noconvert(),
+          "layout"_a, "luts"_a.noconvert(), "group"_a, "scale"_a.noconvert(), "offset"_a.noconvert(),
+          "out"_a.noconvert(), "isa"_a, "threads"_a, "Both, a few rows at a time.");
+    m.def("maddness_convolve", &bind_convolve, "x"_a.noconvert(), "geometry"_a.noconvert(), "dims"_a.noconvert(),
+          "nodes"_a.noconvert(), "layout"_a, "luts"_a.noconvert(), "group"_a, "scale"_a.noconvert(),
+          "offset"_a.noconvert(), "out"_a.noconvert(), "isa"_a, "threads"_a,
+          "Both, of the places of a filter in images.");
 }
 
 }  // namespace hasten::maddness

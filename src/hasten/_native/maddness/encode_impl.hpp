@@ -1,7 +1,8 @@
 // Codes from columns of floats, a template over a vector of rows V (avx2.cpp, avx512.hpp, neon.cpp):
-//   V::kRows; V::Codes, of so many rows; V::zero; V::store(four of them, their codebook, bytes): the bytes of the first two
-//   and of the others, which are of the rows half a block further on, in turn;
-//   V::deeper<level>(values, nodes, codes), which is 2 * code + (value > the threshold of this code's node of the level).
+//   V::kRows; V::Codes, of so many rows; V::zero;
+//   V::deeper<level>(values, nodes, codes), which is 2 * code + (value > the threshold of its node of the level);
+//   V::store(four of them, their codebook, bytes): the bytes of the first two and of the others, which are of the rows
+//   half a block further on, in turn.
 #pragma once
 
 #include "inline.hpp"

@@ -1,6 +1,6 @@
-// Floats of sums, the product and the sum rounded separately. A template over a tile T (avx2.cpp, avx512.hpp, neon.cpp):
-//   T::kRows, T::kOutputs; T(scale, offset) of these outputs; turn(sums, out, row_stride), where outputs of a row are to
-//   follow each other, while sums of an output do.
+// Floats of sums: a product and a sum, rounded separately. A template over a tile T (avx2.cpp, avx512.hpp, neon.cpp):
+//   T::kRows, T::kOutputs; T(scale, offset) of these outputs;
+//   turn(sums, out, row_stride): the sums of an output follow each other, the floats of a row are to do so.
 #pragma once
 
 #include "inline.hpp"

@@ -2,10 +2,10 @@
 // functions for each instruction set; all give the same bits (matmul/maddness/numpy_kernels.py says which).
 //
 // Rows come in blocks of 64. A block of codes is
-//   planes:   for each codebook the codes of the 64 rows, a byte each, rows r and r + 32 side by side: the even bytes of a
-//             vector are neighbouring rows then, and so are the odd ones, and sums of 16 bits need no reordering;
-//   quads:    for each 4 codebooks and 16 rows 64 bytes: of each row the 4 codes, plus 0, 16, 32 and 48, so that one table
-//             of 64 entries serves all 4 (16 leaves, AVX-512 VBMI: sums of 4 by one multiplication with ones);
+//   planes:   for each codebook the codes of the 64 rows, a byte each, rows r and r + 32 side by side: the even bytes
+//             of a vector are neighbouring rows then, and so are the odd ones, and sums of 16 bits need no reordering;
+//   quads:    for each 4 codebooks and 16 rows 64 bytes: of each row the 4 codes, plus 0, 16, 32 and 48, so that one
+//             table of 64 entries serves all 4 (16 leaves, AVX-512 VBMI: sums of 4 by one multiplication with ones);
 //   quarters: planes, plus 0, 16, 32 and 48 in turn from codebook to codebook (16 leaves, AVX-512 VBMI: averages).
 #pragma once
 
@@ -17,7 +17,7 @@
 namespace hasten::maddness {
 
 constexpr std::size_t kRows = 64;        // of a block
-constexpr std::size_t kNodes = 80;       // floats of a tree: 2^levels - 1 thresholds in heap order, and room to read behind
+constexpr std::size_t kNodes = 80;       // floats of a tree: 2^levels - 1 thresholds in heap order, and room behind
 constexpr std::size_t kMaxCodebooks = 256;  // whose bytes a sum of 16 bits holds
 constexpr unsigned kMaxLevels = 6;
 constexpr std::size_t kTile = 32;        // outputs whose sums stand in the nearest cache together

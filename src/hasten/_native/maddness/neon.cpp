@@ -48,8 +48,8 @@ struct Bytes {
         store_words(vandq_u16(bytes.words(), vdupq_n_u16(255)), vshrq_n_u16(bytes.words(), 8), to);
     }
     template <std::size_t leaves>
-    struct Table {
-        static constexpr std::size_t kLeaves = leaves, kServes = 1, kOutputs = 2, kLanes = 4;
+    struct Table {  // is loaded once for a block; of two outputs the averages would not stay in registers
+        static constexpr std::size_t kLeaves = leaves, kServes = 1, kOutputs = 1, kLanes = 4;
         Entries<leaves> entries;
 
         INLINE static Table load(const uint8_t* from) { return {Entries<leaves>::load(from)}; }
@@ -61,8 +61,8 @@ INLINE Bytes average(Bytes a, Bytes b) { return {vrhaddq_u8(a.x, b.x)}; }
 INLINE Bytes add16(Bytes a, Bytes b) { return {vreinterpretq_u8_u16(vaddq_u16(a.words(), b.words()))}; }
 INLINE Bytes high(Bytes a) { return {vreinterpretq_u8_u16(vshrq_n_u16(a.words(), 8))}; }
 
-// Thresholds are looked up as bytes: a code stands in all four bytes of its row, and 4 * code + 0, 1, 2, 3 are the bytes
-// of a float.
+// Thresholds are looked up as bytes: a code stands in all four bytes of its row, and 4 * code + 0, 1, 2, 3 are the
+// bytes of a float.
 struct Rows {
     static constexpr std::size_t kRows = 4;
     using Codes = uint8x16_t;

@@ -1,7 +1,7 @@
 // Sums from planes of codes, a template over a vector of bytes V and tables T (avx2.cpp, avx512.hpp, neon.cpp):
 //   V::kBytes, load, zero, store_sums, store_bytes; average (a + b + 1) >> 1, add16 and high (words of two bytes);
-//   T::kLeaves, T::kServes (neighbouring codebooks whose entries one T holds), T::load, lookup, and for how many outputs
-//   and lanes (vectors of rows that share a table once it is loaded) at a time registers have room: kOutputs, kLanes.
+//   T::kLeaves, T::kServes (neighbouring codebooks whose entries one T holds), T::load, lookup, and for how many
+//   outputs and lanes (vectors of rows that share a table once it is loaded) registers have room: kOutputs, kLanes.
 #pragma once
 
 #include <type_traits>
@@ -13,7 +13,7 @@
 namespace hasten::maddness {
 namespace {
 
-// A pointer of which a compiler knows nothing, so that it adds to it where that is free, and not beforehand for each use.
+// A pointer of which a compiler knows nothing, so that it adds to it where that is free, not beforehand for each use.
 template <typename Byte>
 INLINE Byte* opaque(Byte* pointer) {
 #if defined(__GNUC__)
@@ -36,7 +36,8 @@ struct Places {
     INLINE Places(const uint8_t* first_codes, const uint8_t* first_luts, const Strides& by) {
         for (std::size_t k = 0; k < lanes; ++k) {
             const std::size_t part = k % kParts * V::kBytes;
-            codes[k] = part ? codes[k - k % kParts] + part : (kParts == 1 ? opaque(first_codes + k / kParts * by.block) : first_codes + k / kParts * by.block);
+            const uint8_t* const block = first_codes + k / kParts * by.block;
+            codes[k] = part ? codes[k - k % kParts] + part : kParts == 1 ? opaque(block) : block;
         }
         for (std::size_t m = 0; m < outputs; ++m) luts[m] = first_luts + m * by.luts;
     }
@@ -84,7 +85,7 @@ INLINE void plane_sums(Places<V, outputs, lanes> at, std::size_t codebooks, uint
         for (std::size_t i = 0; i < outputs * lanes; ++i) V::store_bytes(bytes[i], place(i));
         return;
     }
-    V all[outputs * lanes], odd[outputs * lanes];  // words of two rows: what both add up to, modulo 2^16, and the upper one
+    V all[outputs * lanes], odd[outputs * lanes];  // words of two rows: both together, modulo 2^16, and the upper one
     for (std::size_t i = 0; i < outputs * lanes; ++i) all[i] = odd[i] = V::zero();
     for (std::size_t c = 0; c < codebooks; c += group, at.advance(group * kRows, group * T::kLeaves)) {
         averages<V, T, group, outputs, lanes>(at, 0, tables, bytes);
@@ -97,7 +98,8 @@ INLINE void plane_sums(Places<V, outputs, lanes> at, std::size_t codebooks, uint
 }
 
 template <typename V, typename T, std::size_t group, bool single, std::size_t lanes>
-INLINE void plane_tile(const uint8_t* codes, const uint8_t* luts, const Range& range, const Strides& by, uint16_t* sums) {
+INLINE void plane_tile(const uint8_t* codes, const uint8_t* luts, const Range& range, const Strides& by,
+                       uint16_t* sums) {
     constexpr std::size_t outputs = T::kOutputs;
     const std::size_t last = range.last, codebooks = range.to - range.from;
     std::size_t m = range.first;
@@ -143,7 +145,8 @@ void plane_groups(const uint8_t* codes, std::size_t blocks, const Tables& tables
 }
 
 template <typename V>
-void sums_of_planes(const uint8_t* codes, std::size_t blocks, const Tables& tables, const Range& range, uint16_t* sums) {
+void sums_of_planes(const uint8_t* codes, std::size_t blocks, const Tables& tables, const Range& range,
+                    uint16_t* sums) {
     if (tables.leaves == 16) return plane_groups<V, typename V::template Table<16>>(codes, blocks, tables, range, sums);
     if (tables.leaves == 32) return plane_groups<V, typename V::template Table<32>>(codes, blocks, tables, range, sums);
     return plane_groups<V, typename V::template Table<64>>(codes, blocks, tables, range, sums);

@@ -30,7 +30,7 @@ Layout layout_for(Isa isa, std::size_t leaves, bool exact) {
 namespace {
 
 constexpr std::size_t kChunk = 12;  // blocks between two changes of columns or tables
-constexpr std::size_t kStride = kRows + 16;  // floats from column to column: no power of two, which would share a cache set
+constexpr std::size_t kStride = kRows + 16;  // floats between columns: no power of two, which would share a cache set
 
 float as_float(float x) { return x; }
 float as_float(int8_t x) { return x; }
@@ -57,7 +57,8 @@ struct Fetched {
     std::vector<float> values;
     std::vector<const float*> columns;
 
-    explicit Fetched(const Trees& trees) : values(trees.codebooks * trees.levels * kStride), columns(trees.codebooks * trees.levels) {
+    explicit Fetched(const Trees& trees)
+        : values(trees.codebooks * trees.levels * kStride), columns(trees.codebooks * trees.levels) {
         for (std::size_t q = 0; q < columns.size(); ++q) columns[q] = values.data() + q * kStride;
     }
 };
@@ -77,7 +78,7 @@ template <typename T>
 void fetch_columns(const Matrix& x, const Trees& trees, std::size_t first, std::size_t rows, float* values) {
     const std::size_t count = trees.codebooks * trees.levels;
     for (std::size_t q = 0; q < count; ++q, values += kStride) {
-        const T* const column = static_cast<const T*>(x.data) + static_cast<std::ptrdiff_t>(first) + trees.dims[q] * x.column_stride;
+        const T* const column = static_cast<const T*>(x.data) + first + trees.dims[q] * x.column_stride;
         for (std::size_t r = 0; r < rows; ++r) values[r] = as_float(column[r]);
     }
 }
@@ -109,8 +110,8 @@ void fetch_patches(const Patches& x, const Trees& trees, std::size_t first, std:
         const T* const start = static_cast<const T*>(x.data) + static_cast<std::ptrdiff_t>(image) * x.image_stride;
         for (std::size_t q = 0; q < count; ++q) {
             const std::size_t dim = static_cast<std::size_t>(trees.dims[q]), channel = dim / area, place = dim % area;
-            const std::ptrdiff_t line = static_cast<std::ptrdiff_t>(down * x.stride[0] + place / x.filter[1] * x.dilation[0])
-                - static_cast<std::ptrdiff_t>(x.padding[0]);
+            const std::size_t padded = down * x.stride[0] + place / x.filter[1] * x.dilation[0];
+            const std::ptrdiff_t line = static_cast<std::ptrdiff_t>(padded) - static_cast<std::ptrdiff_t>(x.padding[0]);
             float* const at = values + q * kStride + done;
             if (line < 0 || line >= static_cast<std::ptrdiff_t>(x.height)) {
                 std::fill_n(at, to - from, 0.0f);
@@ -172,7 +173,8 @@ void scan_wide(const Kernels& kernels, const uint8_t* codes, Layout layout, cons
     alignas(64) uint16_t part[kTile * kRows];
     uint32_t total[kTile * kRows] = {};
     for (std::size_t from = 0; from < tables.codebooks; from += kMaxCodebooks) {
-        kernels.sums(codes, 1, layout, tables, {first, last, from, std::min(tables.codebooks, from + kMaxCodebooks)}, part);
+        const Range range = {first, last, from, std::min(tables.codebooks, from + kMaxCodebooks)};
+        kernels.sums(codes, 1, layout, tables, range, part);
         for (std::size_t i = 0; i < (last - first) * kRows; ++i) total[i] += part[i];
     }
     for (std::size_t m = first; m < last; ++m) {
@@ -184,12 +186,14 @@ void scan_wide(const Kernels& kernels, const uint8_t* codes, Layout layout, cons
 }
 
 // Floats of a block, a run of rows of one image at a time.
-void finish_block(const Kernels& kernels, const uint16_t* sums, const Tables& tables, const Range& range, std::size_t row,
-                  std::size_t rows, const Output& out) {
+void finish_block(const Kernels& kernels, const uint16_t* sums, const Tables& tables, const Range& range,
+                  std::size_t row, std::size_t rows, const Output& out) {
+    const std::size_t m = range.first, count = range.last - m;
     for (std::size_t done = 0; done < rows;) {
         const std::size_t some = std::min(rows - done, out.rows - (row + done) % out.rows);
-        kernels.finish(sums + done, some, range.last - range.first, tables.scale + range.first, tables.offset + range.first,
-                       out.at(row + done) + static_cast<std::ptrdiff_t>(range.first) * out.column_stride, out.row_stride, out.column_stride);
+        float* const to = out.at(row + done) + static_cast<std::ptrdiff_t>(m) * out.column_stride;
+        kernels.finish(sums + done, some, count, tables.scale + m, tables.offset + m, to, out.row_stride,
+                       out.column_stride);
         done += some;
     }
 }
@@ -207,7 +211,8 @@ void scan_blocks(const Kernels& kernels, const uint8_t* codes, Layout layout, st
             if (!wide) kernels.sums(block, some_blocks, layout, tables, range, sums);
             for (std::size_t k = 0; k < some_blocks; ++k) {
                 const std::size_t row = (b + k) * kRows, some = std::min(kRows, rows - row);
-                if (wide) scan_wide(kernels, block + k * kRows * tables.codebooks, layout, tables, m, range.last, row, some, out);
+                const uint8_t* const one = block + k * kRows * tables.codebooks;
+                if (wide) scan_wide(kernels, one, layout, tables, m, range.last, row, some, out);
                 else finish_block(kernels, sums + k * kTile * kRows, tables, range, row, some, out);
             }
         }
@@ -219,7 +224,8 @@ template <typename Work>
 void in_threads(std::size_t rows, std::size_t threads, const Work& work) {
     const std::size_t blocks = (rows + kRows - 1) / kRows, chunks = (blocks + kChunk - 1) / kChunk;
     threads = std::max<std::size_t>(1, std::min(threads, chunks));
-    const auto run = [&](std::size_t i) { work(chunks * i / threads * kChunk, std::min(blocks, chunks * (i + 1) / threads * kChunk)); };
+    const auto start = [&](std::size_t i) { return std::min(blocks, chunks * i / threads * kChunk); };
+    const auto run = [&](std::size_t i) { work(start(i), start(i + 1)); };
     std::vector<std::exception_ptr> errors(threads);
     const auto guarded = [&](std::size_t i) {
         try {

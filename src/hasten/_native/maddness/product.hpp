@@ -18,8 +18,8 @@ struct Matrix {
     std::ptrdiff_t row_stride, column_stride;  // in elements
 };
 
-// Patches of images in the layout NCHW: a row of the product is a place of the filter, a column a channel and a place in
-// the filter (channel first). What is beside an image is 0.
+// Patches of images in the layout NCHW: a row of the product is a place of the filter, a column a channel and a place
+// in the filter (channel first). What is beside an image is 0.
 struct Patches {
     const void* data;
     Type type;
@@ -36,7 +36,8 @@ struct Output {  // of row r: data[r / rows * image_stride + r % rows * row_stri
     std::size_t rows = std::numeric_limits<std::size_t>::max();  // of an image
     std::ptrdiff_t image_stride = 0;
     float* at(std::size_t row) const {
-        return data + static_cast<std::ptrdiff_t>(row / rows) * image_stride + static_cast<std::ptrdiff_t>(row % rows) * row_stride;
+        const auto image = static_cast<std::ptrdiff_t>(row / rows), place = static_cast<std::ptrdiff_t>(row % rows);
+        return data + image * image_stride + place * row_stride;
     }
 };
 

@@ -32,7 +32,8 @@ void averages(const uint8_t* codes, const uint8_t* luts, std::size_t leaves, std
     for (std::size_t r = 0; r < kRows; ++r) result[r] = static_cast<uint8_t>((result[r] + right[r] + 1) >> 1);
 }
 
-void sums(const uint8_t* codes, std::size_t blocks, Layout, const Tables& tables, const Range& range, uint16_t* result) {
+void sums(const uint8_t* codes, std::size_t blocks, Layout, const Tables& tables, const Range& range,
+          uint16_t* result) {
     const std::size_t group = tables.group ? tables.group : 1, leaves = tables.leaves;
     for (; blocks > 0; --blocks, codes += kRows * tables.codebooks, result += kTile * kRows) {
         for (std::size_t m = range.first; m < range.last; ++m) {

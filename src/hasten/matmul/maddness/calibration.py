@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -68,8 +69,9 @@ def batches_of(call: str, calibration: Any) -> Iterator[Any]:
     """
     if isinstance(calibration, Tensor):
         calibration = [calibration]
-    if isinstance(calibration, (str, Mapping)) or not isinstance(calibration, Iterable):
-        fix = "Pass [batch] for a single batch that is not a tensor."
+    if isinstance(calibration, (str, Mapping, np.ndarray)) or not isinstance(calibration, Iterable):
+        array = isinstance(calibration, np.ndarray)
+        fix = "Pass torch.from_numpy(array)." if array else "Pass [batch] for a single batch that is not a tensor."
         raise refuse_type(call, "a tensor or an iterable of batches", calibration, fix)
     count = 0
     for batch in calibration:

@@ -28,7 +28,7 @@ from .calibration import batches_of, collect
 from .estimator import Maddness
 from .fitting import new_estimator
 from .layers import table_layer_of
-from .planner import Budget, Candidate, Entry, Plan, as_budget, decide
+from .planner import Budget, Candidate, Entry, Plan, as_budget, check_against, decide
 from .selection import candidates_of, find_layers, follow, pays
 from .trees import LEAVES
 
@@ -110,6 +110,7 @@ def maddnessify(
     call = "maddnessify"
     limit = as_budget(call, NMSE if budget is None and ncodebooks is None and plan is None else budget)
     _check_arguments(call, ncodebooks, leaves, options)
+    check_against(call, against)
     check(plan is None or not force, call, "plan or force=True", (plan, force), "Leave one out.")
     check(limit.time is None or not force, call, "a target of time or force=True", limit, "Leave one out.")
     batches = batches_of(call, calibration)
@@ -127,7 +128,7 @@ def maddnessify(
         rows = collect(call, model, itertools.chain([first], batches), layers, max_rows=max_rows, seed=seed)
         # Without a target of time the fastest that fits is taken: what comes after it need not be learned.
         enough = limit.nmse if plan is None and limit.time is None else None
-        fitted = _fit_all(wanted, layers, rows, enough, seed, options)
+        fitted = _fit_all(call, wanted, layers, rows, enough, seed, options)
     if plan is None:
         left = [c for c in every if c not in wanted or _setting(c) in fitted]
         known = [replace(c, nmse=fitted[_setting(c)].nmse if _setting(c) in fitted else None) for c in left]
@@ -201,7 +202,7 @@ def progressive(
         stage = candidates[start : start + per_stage]
         layers = {candidate.name: found.layers[candidate.name] for candidate in stage}
         rows = collect(call, model, batches_of(call, calibration), layers, max_rows=max_rows, seed=seed)
-        fitted = _fit_all(stage, layers, rows, None, seed, options)
+        fitted = _fit_all(call, stage, layers, rows, None, seed, options)
         entries = tuple(_staged(candidate, fitted[_setting(candidate)].nmse) for candidate in stage)
         reports.append(_replace(call, model, layers, Plan(entries), fitted, mode="finetune"))
         finetune(model)
@@ -218,6 +219,7 @@ def progressive(
 
 
 def _fit_all(
+    call: str,
     candidates: Iterable[Candidate],
     layers: Mapping[str, nn.Module],
     rows: Mapping[str, Tensor],
@@ -236,7 +238,7 @@ def _fit_all(
         name = candidate.name
         if name in done:
             continue
-        fitted = _fit_one(name, layers[name], rows[name], candidate, seed, options)
+        fitted = _fit_one(call, layers[name], rows[name], candidate, seed, options)
         found[_setting(candidate)] = fitted
         if enough is not None and fitted.nmse <= enough:
             done.add(name)
@@ -244,10 +246,11 @@ def _fit_all(
 
 
 def _fit_one(
-    name: str, module: nn.Module, rows: Tensor, candidate: Candidate, seed: int, options: Mapping[str, Any]
+    call: str, module: nn.Module, rows: Tensor, candidate: Candidate, seed: int, options: Mapping[str, Any]
 ) -> _Fitted:
     """Learn from most rows and look at the error on the others."""
-    check(len(rows) > 1, "maddnessify", f"at least 2 rows for {name!r}", rows, "Pass more calibration data.")
+    name = candidate.name
+    check(len(rows) > 1, call, f"at least 2 rows for {name!r}", rows, "Pass more calibration data.")
     order = torch.randperm(len(rows), generator=rng.stream(seed, f"{name}/held out"))
     held = max(1, len(rows) // HELD_OUT)
     matrix = module.weight

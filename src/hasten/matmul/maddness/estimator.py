@@ -43,12 +43,13 @@ import numpy as np
 from ..._core.checks import check, finite, near, whole
 from ..base import ApproxMatmul, Cost, NotFittedError, as_factor, as_sample_weight, as_training_rows
 from ..projections import moments
+from ..spans import spans
 from . import kernels
 from .feedback import leading
 from .lines import best_lines, columns_of, count_lines
 from .prototypes import Statistics, choose_ridge, leaf_means, reachable, ridge_prototypes
 from .tables import LUT_BITS, LUT_SCALES, Tables, averaging, make_tables
-from .trees import LEAVES, Trees, learn_trees, spans
+from .trees import LEAVES, Trees, learn_trees
 
 __all__ = ["Maddness"]
 

@@ -1,7 +1,7 @@
 """The product that trains (soft.py), as operators of torch that keep little for the backward pass.
 
 Between the passes `soft_matmul` holds `x`, the parameters and one byte per row and codebook: the backward pass
-recomputes the rest for a block of rows at a time, rows innermost: (C, K, rows). The path matrix is never multiplied
+recomputes the rest for a block of rows at a time, laid out as (C, K, rows). The path matrix is never multiplied
 with: expanding the tree level by level takes O(K).
 """
 
@@ -103,11 +103,11 @@ def _soft_backward(
     grad_thresholds, entries = _zeros(thresholds), tables.flatten(1).t().contiguous()  # (C K, M)
     columns, grad_entries = _zeros(x.t()), _zeros(entries)  # (D, N): the gradient of x, its rows innermost, too
     grad_tau = torch.zeros(thresholds.shape[0], dtype=tau.dtype, device=tau.device)
-    width, leaf = tau.reshape(-1, 1, 1), torch.arange(tables.shape[2], device=x.device)[:, None]
+    width, leaf = tau.reshape(-1, 1, 1), torch.arange(tables.shape[2], dtype=x.dtype, device=x.device)[:, None]
     for rows in _blocks(x.shape[0], thresholds):
         h, soft_sign = _soft_signs(x[rows], split_dims, thresholds, tau)
-        soft = _soft_leaves(torch.where(h > 0, 1.0, -1.0).to(h.dtype) if hard else soft_sign)
-        taken = (codes[rows].t()[:, None] == leaf.to(torch.uint8)).to(soft.dtype) if hard else soft
+        soft = _soft_leaves(torch.gt(h, 0, out=torch.empty_like(h)).mul_(2).sub_(1) if hard else soft_sign)
+        taken = soft if not hard else torch.eq(codes[rows].t()[:, None].to(h.dtype), leaf, out=torch.empty_like(soft))
         grad_entries.addmm_(taken.flatten(0, 1), grad[rows])
         weighted = (entries @ grad[rows].t()).view_as(soft).mul_(soft)
         grad_logit = weighted.addcmul_(soft, weighted.sum(1, keepdim=True), value=-1)
@@ -156,7 +156,7 @@ def _blocks(rows: int, thresholds: Tensor) -> list[slice]:
 def _soft_signs(x: Tensor, split_dims: Tensor, thresholds: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     """`h` and `tanh(h / tau)`, both (C, K - 1, N)."""
     codebooks, levels = split_dims.shape
-    columns = x.index_select(1, split_dims.flatten()).t().contiguous().view(codebooks, levels, 1, -1)
+    columns = x.t().index_select(0, split_dims.flatten()).view(codebooks, levels, 1, -1)
     h = [columns[:, i] - thresholds[:, (1 << i) - 1 : (2 << i) - 1, None] for i in range(levels)]
     both = torch.cat(h, 1)
     return both, torch.tanh(both / tau.reshape(-1, 1, 1))

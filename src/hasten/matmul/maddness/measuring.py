@@ -1,4 +1,6 @@
-"""How long a layer takes on this machine, dense and as tables: medians of interleaved calls, kept in memory.
+"""How long a layer takes on this machine, dense and as tables: the best of interleaved rounds, kept in memory.
+
+What else runs on the machine only adds to a time, and more to those of many threads: the fastest round has least of it.
 
 The dense forms are given every advantage: inputs and weights are in bfloat16 or int8 beforehand (int8 weights packed,
 the output not rounded), and a convolution has the better of both layouts of images. The tables' time is that of the
@@ -10,7 +12,6 @@ one call of `measure` mean something.
 from __future__ import annotations
 
 import functools
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,7 +43,7 @@ def interleave(
     rounds: int = ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Seconds of a call of each function: the median over rounds in which all of them take turns.
+    """Seconds of a call of each function: the least of rounds in which all of them take turns.
 
     Args:
         functions: what to time, by name.
@@ -70,7 +71,7 @@ def interleave(
             for _ in range(counts[name]):
                 function()
             times[name].append((clock() - start) / counts[name])
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: min(values) for name, values in times.items()}
 
 
 def measure(

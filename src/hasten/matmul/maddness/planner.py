@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..._core.checks import check, near, positive, refuse, refuse_type
 
-__all__ = ["Budget", "Candidate", "Entry", "Plan", "Timing", "as_budget", "decide"]
+__all__ = ["Budget", "Candidate", "Entry", "Plan", "Timing", "as_budget", "check_against", "decide"]
 
 DTYPES = ("float32", "bfloat16", "int8")
 AGAINST = ("fastest", *DTYPES)
@@ -196,8 +196,7 @@ def decide(
     b: converted, tables take 0.2 ms, float32 GEMM takes 0.8 ms, NMSE 0.01 (ncodebooks=16, leaves=16)
     """
     limit = as_budget("decide", budget)
-    if against not in AGAINST:
-        raise refuse("decide", f"against among {', '.join(AGAINST)}", repr(against), near(str(against), AGAINST))
+    check_against("decide", against)
     if force and limit.time is not None:
         raise refuse("decide", "a target of time or force=True", "both", "Leave one out.")
     groups: dict[str, list[Candidate]] = {}
@@ -213,6 +212,12 @@ def decide(
     entries = [Entry(name, False, reason) for name, reason in (refused or {}).items()]
     entries += [_entry(choice, against) for choice in choices.values()]
     return Plan(tuple(entries), note)
+
+
+def check_against(call: str, against: str) -> None:
+    """Refuse what is no dense form that could be beaten."""
+    if against not in AGAINST:
+        raise refuse(call, f"against among {', '.join(AGAINST)}", repr(against), near(str(against), AGAINST))
 
 
 def _screen(group: Sequence[Candidate], limit: Budget, against: str, force: bool) -> _Choice:

@@ -97,7 +97,7 @@ def hard_encode(
     [[0], [2]]
     """
     codebooks, levels = split_dims.shape
-    columns = x.detach()[:, split_dims.long().flatten()].view(-1, codebooks, levels)
+    columns = x.detach().index_select(1, split_dims.flatten()).view(-1, codebooks, levels)
     codes = torch.zeros(x.shape[0], codebooks, dtype=torch.int64, device=x.device)
     first = torch.arange(codebooks, device=x.device) * thresholds.shape[1]  # of each tree, in the flat thresholds
     flat = thresholds.detach().flatten()

@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..._core.checks import check
+from ..spans import spans
 from .feedback import Feedback
 from .splits import Buckets, best_cut
 
-__all__ = ["LEAVES", "Learned", "Trees", "grow", "learn_trees", "spans"]
+__all__ = ["LEAVES", "Learned", "Trees", "grow", "learn_trees"]
 
 LEAVES = (16, 32, 64)
 
@@ -89,17 +90,6 @@ class Learned:
     trees: Trees
     codes: np.ndarray
     sse: np.ndarray
-
-
-def spans(n_features: int, ncodebooks: int) -> list[slice]:
-    """The columns of each codebook: contiguous, and the first `n_features % ncodebooks` have one more.
-
-    >>> spans(5, 2)
-    [slice(0, 3, None), slice(3, 5, None)]
-    """
-    small, more = divmod(n_features, ncodebooks)
-    edges = np.cumsum([0] + [small + (c < more) for c in range(ncodebooks)]).tolist()
-    return [slice(low, high) for low, high in itertools.pairwise(edges)]
 
 
 def learn_trees(

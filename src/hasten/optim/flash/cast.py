@@ -35,7 +35,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..._core.checks import refuse, refuse_type
 from ..._core.surgery import NoEffectWarning, Report
-from .._wrappers import unwrapped, wrapper_of
+from ..._core.wrappers import unwrapped, wrapper_of
 
 __all__ = ["cast_floats", "cast_model"]
 

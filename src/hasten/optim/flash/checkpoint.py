@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..._core.checks import refuse, refuse_type
+from ..._core.wrappers import unwrapped
 from .._options import number
-from .._wrappers import unwrapped
 from .companding import group_count
 from .compat import is_published, read_published
 from .rules import MOMENTS

@@ -37,8 +37,8 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ..._core.checks import positive, refuse, refuse_type
+from ..._core.wrappers import wrapper_of
 from .._options import dense_gradient
-from .._wrappers import wrapper_of
 
 __all__ = ["GradientRelease", "enable_gradient_release"]
 

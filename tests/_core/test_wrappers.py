@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hasten.optim._wrappers import unwrapped, wrapper_of
+from hasten._core.wrappers import unwrapped, wrapper_of
 
 
 def test_wrappers_are_looked_through_in_any_order() -> None:
