@@ -155,8 +155,8 @@ def _plan_text(plan: Any, budget: str | None, workers: int | None) -> str:
         f"  strategies: {', '.join(plan.strategies)}",
         f"  compression ratios: {ratios} (1 is the unpruned control)",
         f"  smaller dense controls: {narrow or f'none, {plan.without_smaller}'}",
-        f"{len(jobs)} runs over {seeds} seed{'s' * (seeds > 1)}, {plan.total_steps():,} steps: {steps[0]:,} of training, "
-        f"{steps[1]:,} of training on after pruning",
+        f"{len(jobs)} runs over {seeds} seed{'s' * (seeds > 1)}, {plan.total_steps():,} steps: {steps[0]:,} of "
+        f"training, {steps[1]:,} of training on after pruning",
         f"the epoch is chosen on {plan.held_out[0]:,} held-out training samples by {plan.held_out[1]}",
     ]
     if found is None:
