@@ -8,7 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.bench.pruning.conftest import BLOBS, quick
+from tests.bench.pruning.quick import BLOBS, quick
+from tests.bench.pruning.test_plan import HIDDEN
 
 from hasten.bench import pruning
 from hasten.cli import main
@@ -46,6 +47,15 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(hasten: Hasten, tmp
     assert "the epoch is chosen on 32 held-out training samples by accuracy" in err
     assert "on 1 process, budget 10min, and some to start" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_whose_classifier_is_not_known_is_a_line_of_the_plan(hasten: Hasten, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(f"{BLOBS.read_text()}\n\nbare = model\n{HIDDEN}")
+    status, _, err = hasten(mine, *SMALL, "--dry-run")
+    assert (status, "Warning" in err) == (0, False)
+    assert "  no classifier found: the last layer is pruned, too, unless it has is_classifier = True\n" in err
+    assert "classifier" not in hasten(BLOBS, *SMALL, "--dry-run")[2]
 
 
 def test_a_dry_run_as_json(hasten: Hasten) -> None:

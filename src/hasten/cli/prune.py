@@ -6,6 +6,7 @@ import json as json_
 import os
 import shutil
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,9 @@ from . import Interrupted, UsageError, command_line, offline
 from .expected import span
 
 __all__ = ["prune"]
+
+UNMARKED = "  no classifier found: the last layer is pruned, too, unless it has is_classifier = True"
+BESIDE = 0.4  # seconds that a run takes besides: its sizes and times, and how fast the machine is
 
 
 def prune(
@@ -60,7 +64,7 @@ def prune(
     rate
         Learning rate of training on, as a share of the training's.
     pattern
-        Which entries a mask may keep: unstructured, 2:4, block(4,4), channel, head.
+        Which sets of entries are kept or masked together: unstructured, block(4,4), channel, head.
     budget
         Wall time: 90s, 10min, 2h. A seed that is not expected to fit is not started.
     out
@@ -120,12 +124,15 @@ def _plan(workload: str, budget: str | None, workers: int | None, options: dict[
     from hasten._core.clock import parse_seconds
     from hasten.bench.pruning import plan_prune
     from hasten.bench.study import workers_of
+    from hasten.prune import NoClassifierWarning
 
     try:
         if budget is not None:
             parse_seconds(budget)
         workers_of(workers, "cpu", "hasten prune")
-        return plan_prune(workload, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoClassifierWarning)  # the text of the plan says it
+            return plan_prune(workload, **options)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
 
@@ -144,16 +151,17 @@ def _plan_text(plan: Any, budget: str | None, workers: int | None) -> str:
     lines = [
         f"{plan.workload.name}: {plan.workload.summary}" if plan.workload.summary else plan.workload.name,
         f"  {total:,} parameters, {prunable:,} of them prunable; {plan.pattern}",
+        *([] if plan.classifier else [UNMARKED]),
         f"  strategies: {', '.join(plan.strategies)}",
         f"  compression ratios: {ratios} (1 is the unpruned control)",
         f"  smaller dense controls: {narrow or f'none, {plan.without_smaller}'}",
-        f"{len(jobs)} runs over {seeds} seeds, {plan.total_steps():,} steps: {steps[0]:,} of training, {steps[1]:,} of "
-        "training on after pruning",
+        f"{len(jobs)} runs over {seeds} seed{'s' * (seeds > 1)}, {plan.total_steps():,} steps: {steps[0]:,} of "
+        f"training, {steps[1]:,} of training on after pruning",
         f"the epoch is chosen on {plan.held_out[0]:,} held-out training samples by {plan.held_out[1]}",
     ]
     if found is None:
         return "\n".join([*lines, "expected: unknown; the model could not take a few steps here"])
-    seconds = (found.step * plan.total_steps() + 2 * found.evaluation * len(jobs)) / processes
+    seconds = (found.step * plan.total_steps() + (2 * found.evaluation + BESIDE) * len(jobs)) / processes
     limit, word = f", budget {budget}" if budget else "", "processes" if processes > 1 else "process"
     lines.append(f"expected: about {span(seconds)} on {processes} {word}{limit}, and some to start")
     return "\n".join(lines)

@@ -1,32 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.bench.inline import inline
+from tests.bench.pruning.quick import BLOBS, quick
 
 from hasten.bench.pruning import PrunePlan, PruneStudy, plan_prune, run_prune
-
-BLOBS = Path(__file__).with_name("blobs.py")
-
-
-@contextmanager
-def quick() -> Iterator[None]:
-    """Studies are computed in this process, and times are hardly measured: nothing here looks at them."""
-    with inline(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hasten.bench.pruning.cut.ROUNDS", 6)
-        patch.setattr("hasten.bench.pruning.task.calibrate", lambda: 0.01)
-        patch.setattr("hasten.bench.task.calibrate", lambda: 0.01)
-        yield
-
-
-@pytest.fixture(scope="session")
-def in_this_process() -> Callable[..., Any]:
-    """`with in_this_process(): ...`, see `quick`."""
-    return quick
 
 
 @pytest.fixture(scope="session")

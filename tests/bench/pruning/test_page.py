@@ -62,7 +62,7 @@ def made(*, seeds: int = 4, minimize: bool = False, smaller: bool = True, **stud
         "title": "made: pruning", "workload": "made", "summary": "made up", "metric": "accuracy", "minimize": minimize,
         "strategies": STRATEGIES, "ratios": RATIOS, "pattern": "unstructured", "seeds": list(range(seeds)),
         "steps": {"train": 100, "finetune": 20}, "rate": 0.3, "held_out": {"samples": 64, "by": "accuracy"},
-        "parameters": {"total": 1000, "prunable": 990}, "smaller": narrow if smaller else [],
+        "parameters": {"total": 1000, "prunable": 990}, "classifier": True, "smaller": narrow if smaller else [],
         "without_smaller": "" if smaller else "its model takes no width", "created": "2026-01-02 03:04:05",
         "command": "hasten prune made", "status": "complete", **study,
     }  # fmt: skip
@@ -195,3 +195,26 @@ def test_a_real_study_draws_too(finished: PruneStudy) -> None:
     assert len(figures(finished.data)) == 4
     assert "channel_l2@channel" in finished.table()
     assert "<title>blobs: pruning by" in render(finished.data)
+
+
+def test_few_seeds_and_a_classifier_that_is_not_known_are_said() -> None:
+    assert "3 seeds resolve large differences only" in words.grounds(made(seeds=3))[-1]
+    assert words.grounds(made(seeds=1))[-1].startswith("Fewer than 3 seeds prove nothing")
+    assert not [text for text in words.grounds(made()) if "classifier" in text]
+    unknown = words.grounds(made(classifier=False))
+    assert any("No layer of the model is known as its classifier" in text for text in unknown)
+
+
+def test_a_run_that_failed_is_said_once(data: dict[str, Any]) -> None:
+    lost = {**run("kept", 2, 3, 0.0), "status": "failed", "error": "the metric became nan."}
+    notes = ["kept, seed 3: failed: the metric became nan.", "the disk is full."]
+    told = words.caveats({**data, "runs": [*data["runs"], lost], "notes": notes})
+    assert told == [f"kept at 8{TIMES}, seed 3, failed: the metric became nan.", "the disk is full."]
+
+
+def test_one_strategy_is_not_ranked_and_none_is_said_first(data: dict[str, Any]) -> None:
+    alone = copy.deepcopy(data)
+    alone["analysis"]["ranking"] = [["random"]]
+    assert words.answer(alone)[0].startswith("random has a whole curve")
+    alone["analysis"]["ranking"] = []
+    assert words.answer(alone)[0] == "No strategy has a whole curve yet."

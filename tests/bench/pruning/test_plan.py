@@ -12,6 +12,7 @@ from hasten.bench.plan import Job
 from hasten.bench.pruning import PrunePlan
 from hasten.bench.pruning.plan import SMALLER, START, UNPRUNED, make_prune_plan
 from hasten.bench.workloads import load
+from hasten.prune import NoClassifierWarning
 
 MakePlan = Callable[..., PrunePlan]
 
@@ -105,6 +106,7 @@ REFUSED = [
         "a strategy that is known, got 'global_magnitud'. Did you mean",
     ),
     ({"strategies": "lamp"}, TypeError, "strategies as a list of names, got 'lamp'"),
+    ({"strategies": []}, ValueError, "hasten prune: expected a strategy, got []"),
     ({"strategies": ["lamp", "lamp"]}, ValueError, "each strategy once, got 'lamp'"),
     ({"strategies": ["start"]}, ValueError, "a name that no control has, got 'start'"),
     ({"strategies": ["lamp@chanel"]}, ValueError, "chanel"),
@@ -150,3 +152,28 @@ def test_a_model_without_a_width_has_no_smaller_control_and_says_so(make_plan, t
     assert not plan.smaller
     assert plan.without_smaller.endswith("under a name such as width (it takes size)")
     assert not [job for job in plan.jobs() if job.arm == SMALLER]
+
+
+HIDDEN = """
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layers = bare(width)
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def model(width: int = 16):
+    return Net(width)
+"""
+
+
+def test_a_classifier_that_is_not_known_is_told(make_plan: MakePlan, tmp_path: Path, blobs: Path) -> None:
+    assert make_plan().classifier
+    mine = tmp_path / "mine.py"
+    mine.write_text(f"{blobs.read_text()}\n\nbare = model\n{HIDDEN}")
+    with pytest.warns(NoClassifierWarning, match="Set is_classifier = True on its last layer"):
+        plan = make_plan(mine)
+    assert not plan.classifier
+    assert plan.parameters[1] > make_plan().parameters[1]

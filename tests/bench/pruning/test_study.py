@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.bench.inline import InlinePool, InlineWorker
-from tests.bench.pruning.conftest import quick
+from tests.bench.pruning.quick import quick
 from tests.bench.robustness.tools import alive, children, environment, hasten, wait_for
 
 from hasten.bench import driver as drivers
@@ -125,6 +126,18 @@ def test_more_seeds_add_to_the_study_and_start_weights_that_are_gone_are_made_ag
     two = ran(make_plan(seeds=2), tmp_path / "study")
     assert weights.read_bytes() == before
     assert found(two) == found(whole)
+
+
+def test_start_weights_that_are_damaged_are_named(make_plan: Callable[..., Any], tmp_path: Path) -> None:
+    ran(make_plan(seeds=1), tmp_path / "study")
+    (weights,) = (tmp_path / "study" / "weights").iterdir()
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with contextlib.closing(Store(tmp_path / "study")) as store:
+        unpruned = next(run for run in store.runs() if run["key"].arm == UNPRUNED)
+        store.put_run(unpruned["key"], "interrupted", {})
+    with pytest.warns(RuntimeWarning, match="cannot use this checkpoint"):
+        study = ran(make_plan(seeds=1), tmp_path / "study")
+    assert any("expected the start weights, got no readable file" in note for note in study.data["notes"])
 
 
 class Killed(InlineWorker):

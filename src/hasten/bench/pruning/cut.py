@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hasten._core.batch import get_inputs
-from hasten._core.checks import check
+from hasten._core.checks import NonFiniteError, check
 from hasten._core.rng import stream
 from hasten.prune import apply, find, hold, masks_of, patterns, strategies
 from hasten.prune.count import report
@@ -19,6 +20,7 @@ from hasten.prune.structure import materialize
 
 __all__ = ["SAMPLES", "check_arm", "cut", "held", "hold_masks", "measured", "parameters_of", "pattern_of"]
 
+FINE = 1e-5  # seconds: of a clock that can time a round of two milliseconds
 ROUNDS = 31  # in which a model and the dense one take turns
 SAMPLES = 32  # of the batch whose prediction is timed, and for which MACs are counted
 STRUCTURED = ("channel", "head")  # patterns whose masked parts can be taken out of the model
@@ -101,13 +103,11 @@ def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "un
     removed = pattern in STRUCTURED
     if removed:
         model, _ = materialize(model, (inputs,))
-    clock = (
-        time.thread_time
-        if next(dense.parameters()).device.type == "cpu" and torch.get_num_threads() == 1
-        else time.perf_counter
-    )
+    clock = _clock(next(dense.parameters()).device)
     found = report(model, (inputs,), baseline=dense, rounds=ROUNDS, clock=clock)  # one argument, whatever it is
-    assert found.macs is not None and found.baseline_macs is not None and found.comparison is not None
+    assert found.macs is not None and found.theoretical_speedup is not None and found.comparison is not None
+    if not math.isfinite(found.compression * found.theoretical_speedup):
+        raise NonFiniteError("no weight is left that is multiplied with anything.")
     compared = found.comparison
     return {
         "parameters": found.sizes.total,
@@ -126,6 +126,12 @@ def measured(model: nn.Module, dense: nn.Module, inputs: Any, pattern: str = "un
         "where": compared.model.where,
         "removed": removed,
     }
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Processor time of this thread where it alone computes and the system counts finely enough, else wall time."""
+    fine = time.get_clock_info("thread_time").resolution <= FINE
+    return time.thread_time if fine and device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
 
 def hold_masks(model: nn.Module, optimizer: Any) -> Any:

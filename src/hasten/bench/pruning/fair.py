@@ -106,18 +106,18 @@ def effects(levels: Mapping[str, Mapping[int, Mapping[int, float]]], baseline: s
         distinguishable".
     """
     found: list[dict[str, Any]] = []
+    step = resolution_of([q for places in levels.values() for seeds in places.values() for q in seeds.values()])
     for point in dict.fromkeys(point for places in levels.values() for point in places):
         base = levels.get(baseline, {}).get(point, {})
         others = {arm: places[point] for arm, places in levels.items() if arm != baseline and point in places}
-        rows = [{"arm": arm, "point": point, **_paired(seeds, base).plain()} for arm, seeds in others.items()
+        rows = [{"arm": arm, "point": point, **_paired(seeds, base, step).plain()} for arm, seeds in others.items()
                 if seeds.keys() & base.keys()]  # fmt: skip
         found += _adjusted(rows)
     return found
 
 
-def _paired(one: Mapping[int, float], other: Mapping[int, float]) -> Difference:
-    """The difference over the seeds that both have."""
-    step = resolution_of([*one.values(), *other.values()])
+def _paired(one: Mapping[int, float], other: Mapping[int, float], step: float) -> Difference:
+    """The difference over the seeds that both have; `step` is the metric's."""
     return difference([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())], step)
 
 
@@ -187,7 +187,13 @@ def mean_gap(one: Curve, other: Curve) -> tuple[Difference, float] | None:
     low, high = max(low_1, low_2), min(high_1, high_2)
     if high - low < NARROW:
         return None
-    return difference([_area(one[seed], low, high) - _area(other[seed], low, high) for seed in seeds]), math.exp(high)
+    gaps = [_area(one[seed], low, high) - _area(other[seed], low, high) for seed in seeds]
+    return difference(gaps, _step(one, other)), math.exp(high)
+
+
+def _step(*curves: Curve) -> float:
+    """The metric's step, below which seeds agree by luck; from the points, since values between them are on none."""
+    return resolution_of([quality for curve in curves for points in curve.values() for _, quality in points])
 
 
 def _area(points: Sequence[tuple[float, float]], low: float, high: float) -> float:
@@ -200,19 +206,19 @@ def _area(points: Sequence[tuple[float, float]], low: float, high: float) -> flo
 
 def orders(curves: Curves, places: Sequence[float], controls: Sequence[str] = ()) -> list[dict[str, Any]]:
     """At each place the arms that come so far, best group first; fewer than two arms make no order."""
-    found = []
+    found, step = [], _step(*curves.values())
     for x in places:
         levels = {arm: at for arm, curve in curves.items() if curve and (at := _at(curve, x)) is not None}
         if len(levels) > 1:
-            found.append({"at": x, "groups": _groups(levels, controls)})
+            found.append({"at": x, "groups": _groups(levels, controls, step)})
     return found
 
 
-def _groups(levels: Mapping[str, Mapping[int, float]], controls: Sequence[str]) -> list[list[str]]:
+def _groups(levels: Mapping[str, Mapping[int, float]], controls: Sequence[str], step: float) -> list[list[str]]:
     """Arms from best to worst by their means, cut where all above are separated from all below."""
     order = sorted(levels, key=lambda arm: -sum(levels[arm].values()) / len(levels[arm]))
     tests = [
-        {"one": one, "other": other, **_paired(levels[one], levels[other]).plain()}
+        {"one": one, "other": other, **_paired(levels[one], levels[other], step).plain()}
         for one, other in itertools.combinations(order, 2)
         if levels[one].keys() & levels[other].keys()
     ]

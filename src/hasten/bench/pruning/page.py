@@ -106,7 +106,7 @@ def _level_cell(row: Data | None, verdict: str | None, places: int) -> Html:
 def _sure(data: Data) -> Html:
     """The box that says what the answer rests on."""
     items = element("ul", *(element("li", text) for text in words.grounds(data)))
-    caveats = [*words.failures(data), *data["notes"]]
+    caveats = words.caveats(data)
     notes = element("ul", *(element("li", text) for text in caveats))
     mind = element("div", element("h3", "Keep in mind"), notes) if caveats else None
     halves = element("div", items, mind, class_="halves")

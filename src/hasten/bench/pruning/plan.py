@@ -30,7 +30,7 @@ from hasten._core.checks import check, describe, positive, refuse, refuse_type
 from hasten._core.clock import Scheduled, parse_duration
 from hasten._core.rng import fork
 from hasten.program import Entry, Program, bind, call
-from hasten.prune import fraction_to_keep
+from hasten.prune import NoClassifierWarning, fraction_to_keep
 from hasten.schedules import cosine, scale
 
 from ..build import build_model
@@ -74,6 +74,7 @@ class PrunePlan:
         held_out: samples that choose the epoch, and by what: the metric's name, or "loss".
         parameters: (all, prunable) of the dense model.
         device: "cpu" or "cuda".
+        classifier: whether the model has a layer that is known as one, and so is never pruned.
     """
 
     workload: Workload
@@ -90,6 +91,7 @@ class PrunePlan:
     held_out: tuple[int, str]
     parameters: tuple[int, int]
     device: str = "cpu"
+    classifier: bool = True
 
     def jobs(self) -> list[Job]:
         """Seed by seed: the start, what can be trained beside it, then every strategy and ratio, there and back."""
@@ -217,14 +219,14 @@ def make_prune_plan(
     )
     start = start.replace(duration=f"{lengths[0]}step")
     batches = batches_of(start, 0, "cpu", min(BATCHES, source.steps_per_epoch))
-    model, parameters = _model(start)
+    model, parameters, classifier = _model(start)
     asked = _reached(parameters) if asked is None else asked
     _try(model, start, names, asked, parameters, pattern, batches)
     narrow, why = smaller(base, asked[1:], take(batches[0], slice(2)), parameters[0])
     data.forget()
     return PrunePlan(
         workload, names, asked, chosen, pattern, start, tune, narrow, why, lengths, float(rate), held_out, parameters,
-        device,
+        device, classifier,
     )  # fmt: skip
 
 
@@ -236,6 +238,7 @@ def _strategies(given: Sequence[str], pattern: str) -> tuple[str, ...]:
     for arm in given:
         check(arm not in (START, UNPRUNED, SMALLER), CALL, "a name that no control has", arm, fix)
         check_arm(CALL, arm, pattern)
+    check(len(given) > 0, CALL, "a strategy", list(given), fix)
     twice = sorted({name for name in given if list(given).count(name) > 1})
     check(not twice, CALL, "each strategy once", ", ".join(twice), fix)
     return tuple(given) if BASELINE in given else (BASELINE, *given)
@@ -291,12 +294,16 @@ def _steps(duration: str, source: BatchSource) -> int:
     )
 
 
-def _model(program: Program) -> tuple[nn.Module, tuple[int, int]]:
-    """The untrained model; entries of all its parameters and of the prunable ones."""
-    with warnings.catch_warnings():
+def _model(program: Program) -> tuple[nn.Module, tuple[int, int], bool]:
+    """The untrained model; entries of all its parameters and of the prunable ones; whether its classifier is known."""
+    with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("ignore")
         model, _ = build_model(program, 0)
-        return model, parameters_of(CALL, model)
+        warnings.simplefilter("always", NoClassifierWarning)
+        parameters = parameters_of(CALL, model)
+    for one in told:  # a user should know that it can be pruned away
+        warnings.warn(one.message, stacklevel=5)
+    return model, parameters, not told
 
 
 def _reached(parameters: tuple[int, int]) -> tuple[float, ...]:

@@ -36,6 +36,7 @@ def describe(plan: PrunePlan) -> dict[str, Any]:
         "rate": plan.rate,
         "held_out": {"samples": plan.held_out[0], "by": plan.held_out[1]},
         "parameters": {"total": plan.parameters[0], "prunable": plan.parameters[1]},
+        "classifier": plan.classifier,
         "smaller": [
             {"ratio": ratio, "parameters": one.parameters, "change": one.change} for ratio, one in plan.smaller.items()
         ],

@@ -113,7 +113,7 @@ def prune_curve(
         train: length of the dense training, such as "5ep"; default: the workload's.
         finetune: length of training on; default: the workload's, or a fifth of `train`.
         rate: learning rate of training on, as a share of the training's; it falls to 0 along a cosine.
-        pattern: which entries a mask may keep: "unstructured", "2:4", "block(4,4)", "channel", "head".
+        pattern: which sets of entries are kept or masked together: "unstructured", "block(4,4)", "channel", "head".
         budget: wall time such as "10min"; a seed that is not expected to fit is not started.
         out: the study's folder; default `runs/<workload>-prune-<8 hex digits of the question>`.
         workers: processes; default: the number of physical cores.

@@ -36,7 +36,7 @@ def table(
         lines += ["", *_levels(style, data), "", *_saved(style, data)]
     lines += _orders(style, data)
     lines += [""]
-    for text in (*words.grounds(data), *words.failures(data), *data["notes"]):
+    for text in (*words.grounds(data), *words.caveats(data)):
         first, *more = style.wrap(text, indent="  ")
         lines += [f"- {first[2:]}", *more]
     return "".join(f"{line.rstrip()}\n" for line in lines)

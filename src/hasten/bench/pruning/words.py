@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ..report.words import TIMES, UNKNOWN, decimals_of, fixed, joined, number, order, percent, ratio, signed
+from ..stats.verdicts import MIN_SEEDS
 from .fair import AXES, UNSURE
 from .plan import SMALLER, UNPRUNED
 
-__all__ = ["AXIS", "answer", "decimals", "failures", "grounds", "level", "marks", "ratio_text", "reading", "span"]
+__all__ = ["AXIS", "answer", "caveats", "decimals", "grounds", "level", "marks", "ratio_text", "reading", "span"]
 
 AXIS = {"compression": "compression", "speedup": "theoretical speed-up", "latency": "measured speed-up"}
 SHOWN = 3  # flips that are spelled out
@@ -50,15 +51,17 @@ def marks(data: Data) -> dict[tuple[str, int], str]:
 
 def answer(data: Data) -> list[str]:
     """What was found, the most important first."""
-    found = [*_ranking(data), *_flips(data), *_smaller(data), *_measured(data)]
-    return found or ["No strategy has a whole curve yet."]
+    return [*_ranking(data), *_flips(data), *_smaller(data), *_measured(data)]
 
 
 def _ranking(data: Data) -> list[str]:
     groups, ratios = data["analysis"]["ranking"], data["study"]["ratios"]
-    if not groups:
-        return []
+    ranked = [arm for group in groups for arm in group]
+    if not ranked:
+        return ["No strategy has a whole curve yet."]
     where = f"on average up to {ratio_text(ratios[-1])}"
+    if len(ranked) == 1:
+        return [f"{ranked[0]} has a whole curve ({where}), and nothing to be compared with."]
     if len(groups) == 1:
         return [f"At equal compression ({where}) {joined(groups[0])} cannot be told apart."]
     if len(groups[0]) == 1:
@@ -77,7 +80,7 @@ def _flips(data: Data) -> list[str]:
         more = len(flips) - 1
         others = f", and {more} more pair{'s do' if more > 1 else ' does'}" if more else ""
         found.append(
-            f"{flip['better']} and {flip['worse']} change places between equal compression and equal "
+            f"In the means {flip['better']} and {flip['worse']} change places between equal compression and equal "
             f"{AXIS[flip['axis']]}{others}, but {seeds} seeds do not resolve it."
         )
     return found
@@ -108,7 +111,7 @@ def _smaller(data: Data) -> list[str]:
     parts = [f"{links[word]} {joined(arms)}" for word, arms in said.items() if arms]
     if not parts:
         return []
-    return [f"A narrower dense model with as many parameters, trained for as long, is {'; '.join(parts)}."]
+    return [f"A narrower dense model with about as many parameters, trained for as long, is {'; '.join(parts)}."]
 
 
 def _measured(data: Data) -> list[str]:
@@ -153,7 +156,11 @@ def grounds(data: Data) -> list[str]:
         "the strategies against random pruning, against the smaller dense model and against each other are one each; "
         f"so are all flips. A family is wrong anywhere with a chance of at most {percent(analysis['alpha'])}.",
     ]
-    if seeds < 5:
+    if not study["classifier"]:
+        said.append("No layer of the model is known as its classifier, so all of them were pruned, the last one too.")
+    if seeds < MIN_SEEDS:
+        said.append(f"Fewer than {MIN_SEEDS} seeds prove nothing: no difference is called distinguishable.")
+    elif seeds < 5:
         said.append(f"{seeds} seeds resolve large differences only; what is not distinguishable may be so with more.")
     return said
 
@@ -172,8 +179,9 @@ def reading() -> tuple[str, ...]:
     )
 
 
-def failures(data: Data) -> Iterable[str]:
-    """Sentences about runs that failed."""
-    for run in data["runs"]:
-        if run["counts"] and run["status"] == "failed":
-            yield f"{run['arm']} at {ratio_text(run['ratio'])}, seed {run['seed']}, failed: {run['error']}"
+def caveats(data: Data) -> list[str]:
+    """What a reader has to keep in mind: runs that failed, and notes, which name some of these runs again."""
+    failed = [run for run in data["runs"] if run["counts"] and run["status"] == "failed"]
+    said = [f"{run['arm']} at {ratio_text(run['ratio'])}, seed {run['seed']}, failed: {run['error']}" for run in failed]
+    again = {f"{run['arm']}, seed {run['seed']}: failed: {run['error']}" for run in failed}
+    return said + [note for note in data["notes"] if note not in again]
