@@ -108,8 +108,10 @@ INLINE void plane_tile(const uint8_t* codes, const uint8_t* luts, const Range& r
     for (; m + outputs <= last; m += outputs, luts += outputs * by.luts, sums += outputs * kRows) {
         plane_sums<V, T, group, single, outputs, lanes>(Places<V, outputs, lanes>(codes, luts, by), codebooks, sums);
     }
-    for (; m < last; ++m, luts += by.luts, sums += kRows) {
-        plane_sums<V, T, group, single, 1, lanes>(Places<V, 1, lanes>(codes, luts, by), codebooks, sums);
+    if constexpr (outputs > 1) {
+        for (; m < last; ++m, luts += by.luts, sums += kRows) {
+            plane_sums<V, T, group, single, 1, lanes>(Places<V, 1, lanes>(codes, luts, by), codebooks, sums);
+        }
     }
 }
 
