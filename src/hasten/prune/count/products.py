@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import flop_registry
 
 __all__ = ["Product", "has_formula", "products"]
 
@@ -35,7 +34,7 @@ class Product(NamedTuple):
 
 def has_formula(operation: Any) -> bool:
     """Are the products of an operation (an overload packet, such as `torch.ops.aten.mm`) known?"""
-    return operation in _OWN or operation in flop_registry
+    return operation in _OWN or operation in _formulas()
 
 
 def products(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> list[Product]:
@@ -52,10 +51,18 @@ def products(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out:
     """
     if operation in _OWN:
         return _OWN[operation](*args)
-    if operation not in flop_registry:
+    formulas = _formulas()
+    if operation not in formulas:
         return []
-    macs = flop_registry[operation](*args, **kwargs, out_val=out) // 2
+    macs = formulas[operation](*args, **kwargs, out_val=out) // 2
     return [Product(macs, tuple(args[position] for position in _OPERANDS.get(operation, ())))]
+
+
+def _formulas() -> dict[Any, Any]:
+    """Torch's table, which somebody may have added to; asked for late, since its module loads triton."""
+    from torch.utils.flop_counter import flop_registry
+
+    return flop_registry
 
 
 # Where the factors stand; a layer's weight is the second one (x @ W).
